@@ -1,0 +1,63 @@
+"""Two rules of differentiation that several families share.
+
+`first_order` wraps a value whose gradient is known in closed form at fixed dual variables (the dual
+functional of entropic transport, the nuclear norm of the Bures distance). Such a gradient is exact, but
+differentiating it again at fixed duals would silently drop a term, so a second derivative raises instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+
+from howfar._errors import DerivativeUnavailable
+
+
+def first_order(name: str, value: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """`value(*inputs)`, whose gradient is autograd's and whose second derivative raises by `name`.
+
+    `value` must be such that its first derivative, with everything it closes over held fixed, is the true one.
+    """
+    out: Tensor = _FirstOrder.apply(name, value, *inputs)
+    return out
+
+
+class _FirstOrder(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, name: str, value: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        ctx.name, ctx.value = name, value
+        ctx.save_for_backward(*inputs)
+        return value(*inputs).detach()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        wanted = [i for i, needed in enumerate(ctx.needs_input_grad[2:]) if needed]
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(inputs)]
+            value = ctx.value(*leaves)
+            grads = torch.autograd.grad(value, [leaves[i] for i in wanted], grad.detach(), allow_unused=True)
+        out: list[Tensor | None] = [None] * len(inputs)
+        for i, g in zip(wanted, grads, strict=True):
+            if g is not None:
+                out[i] = _NoSecondDerivative.apply(ctx.name, g, grad, *inputs)
+        return (None, None, *out)
+
+
+class _NoSecondDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, name: str, gradient: Tensor, *origins: Tensor) -> Tensor:
+        ctx.name = name
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Any) -> Any:
+        name = ctx.name  # type: ignore[attr-defined]
+        raise DerivativeUnavailable(
+            f"{name}: second derivatives are not available, because they need the derivative of the dual "
+            "variables as well. Use first derivatives only (create_graph=False), or differentiate numerically."
+        )

@@ -1,0 +1,250 @@
+"""Every check of user input, once: arrays become tensors, tensors become points and weights.
+
+Checks that look at values (finite, non-negative) are skipped while `torch.compile` traces,
+because a branch on data would break the graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from howfar._errors import DomainError, ShapeError, complaint, unknown_name
+
+T = TypeVar("T")
+
+_WEIGHT_SUM_TOLERANCE = 1e-4
+"""Wide enough for weights typed to four digits and for finite differences, narrow enough to catch counts."""
+
+
+def as_tensor(value: Any, name: str) -> Tensor:
+    """A tensor from a tensor, a number, a sequence, or anything that speaks DLPack or the array interface.
+
+    Integers and booleans are promoted to the default float dtype, as torch itself promotes them, unless
+    a value would not survive the promotion.
+    """
+    if isinstance(value, Tensor):
+        tensor = value
+    elif hasattr(value, "__dlpack__") and not _is_read_only(value):
+        try:
+            tensor = torch.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            tensor = _copied(value, name)
+    else:
+        tensor = _copied(value, name)
+    if tensor.is_complex():
+        raise DomainError(
+            complaint(name, "real numbers", str(tensor.dtype), "Pass x.real, or real and imaginary parts as features.")
+        )
+    if tensor.is_floating_point():
+        return tensor
+    return _promoted(tensor, name)
+
+
+def _is_read_only(value: Any) -> bool:
+    flags = getattr(value, "flags", None)
+    return flags is not None and getattr(flags, "writeable", True) is False
+
+
+def _copied(value: Any, name: str) -> Tensor:
+    fix = "Pass a tensor, a numpy array or nested lists of numbers of equal length."
+    try:
+        import numpy as np
+
+        array = np.array(value)
+        if array.dtype == object or array.dtype.kind in "USMm":
+            raise TypeError(f"items of type {array.dtype}")
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise DomainError(complaint(name, "numbers", f"{type(value).__name__} ({error})", fix)) from None
+
+
+def _promoted(tensor: Tensor, name: str) -> Tensor:
+    dtype = torch.get_default_dtype()
+    exact = round(2 / torch.finfo(dtype).eps)
+    if not compiling() and tensor.dtype is not torch.bool and tensor.numel():
+        worst = max(int(tensor.max()), -int(tensor.min()))
+        if worst > exact:
+            raise DomainError(
+                complaint(
+                    name,
+                    f"integers up to {exact}, the last that {dtype} holds exactly",
+                    f"an integer of size {worst}",
+                    f"Pass {name}.double(), or subtract a reference value first.",
+                )
+            )
+    return tensor.to(dtype)
+
+
+def compiling() -> bool:
+    """Whether values cannot be looked at now."""
+    return bool(torch.compiler.is_compiling())
+
+
+def check_points(value: Any, name: str, *, finite: bool = True) -> Tensor:
+    """Points of shape (..., n, d) with n >= 1 and d >= 1; a 1-D input is n points on the line."""
+    points = as_tensor(value, name)
+    if points.ndim == 0:
+        raise ShapeError(complaint(name, "points of shape (..., n, d)", "a single number", "Pass at least one point."))
+    if points.ndim == 1:
+        points = points.unsqueeze(-1)
+    if points.shape[-2] == 0 or points.shape[-1] == 0:
+        what = "points" if points.shape[-2] == 0 else "features"
+        raise ShapeError(
+            complaint(
+                name,
+                "points of shape (..., n, d) with n, d >= 1",
+                f"shape {tuple(points.shape)} without {what}",
+                f"Check the filter that made {name}: an empty cloud has no distribution.",
+            )
+        )
+    if finite:
+        check_finite(points, name)
+    return points
+
+
+def check_finite(tensor: Tensor, name: str) -> None:
+    """Raise on NaN or infinity, with the index of the first."""
+    if compiling() or bool(torch.isfinite(tensor).all()):
+        return
+    index = tuple(torch.nonzero(~torch.isfinite(tensor))[0].tolist())
+    where = "".join(f"[{i}]" for i in index)
+    raise DomainError(
+        complaint(
+            name,
+            "finite numbers",
+            f"{tensor[index].item()} at {name}{where}",
+            "Remove or fill such rows first.",
+        )
+    )
+
+
+def check_same_space(x: Tensor, y: Tensor, x_name: str = "x", y_name: str = "y") -> None:
+    """Same feature count, dtype and device, and batch axes that broadcast."""
+    if x.shape[-1] != y.shape[-1]:
+        raise ShapeError(
+            complaint(
+                y_name,
+                f"shape (..., m, {x.shape[-1]}) to match {x_name} of shape {tuple(x.shape)}",
+                f"{tuple(y.shape)}",
+                "Pass points with the same last dimension.",
+            )
+        )
+    check_same_kind(x, y, x_name, y_name)
+    check_batch(x.shape[:-2], y.shape[:-2], x_name, y_name)
+
+
+def check_same_kind(x: Tensor, y: Tensor, x_name: str, y_name: str) -> None:
+    """Same device and dtype."""
+    if x.device != y.device:
+        raise DomainError(
+            complaint(y_name, f"a tensor on {x.device}, where {x_name} is", f"one on {y.device}", "Use .to(device).")
+        )
+    if x.dtype != y.dtype:
+        raise DomainError(
+            complaint(y_name, f"dtype {x.dtype}, that of {x_name}", f"{y.dtype}", f"Pass {y_name}.to({x.dtype}).")
+        )
+
+
+def check_batch(left: torch.Size, right: torch.Size, x_name: str, y_name: str) -> torch.Size:
+    """The broadcast of two batch shapes."""
+    try:
+        return torch.broadcast_shapes(left, right)
+    except RuntimeError:
+        raise ShapeError(
+            complaint(
+                y_name,
+                f"batch axes that broadcast with {tuple(left)} of {x_name}",
+                f"{tuple(right)}",
+                "Use equal batch sizes, or 1.",
+            )
+        ) from None
+
+
+def check_weights(value: Any, name: str, points: Tensor, points_name: str, *, normalised: bool = True) -> Tensor:
+    """Weights (..., n), non-negative, finite, of positive total, that sum to one when `normalised`."""
+    weights = as_tensor(value, name).to(points.device)
+    n = points.shape[-2]
+    if weights.ndim == 0 or weights.shape[-1] != n:
+        raise ShapeError(
+            complaint(
+                name,
+                f"shape (..., {n}), one weight for each point of {points_name}",
+                f"{tuple(weights.shape)}",
+                "Pass one weight per point, or leave it out for uniform weights.",
+            )
+        )
+    if weights.dtype != points.dtype:
+        weights = weights.to(points.dtype)
+    check_batch(points.shape[:-2], weights.shape[:-1], points_name, name)
+    check_distribution(weights, name, normalised=normalised)
+    return weights
+
+
+def check_distribution(weights: Tensor, name: str, *, normalised: bool = True) -> None:
+    """Non-negative, finite, of positive total; the total is one when `normalised`."""
+    check_finite(weights, name)
+    if compiling():
+        return
+    if bool((weights < 0).any()):
+        index = tuple(torch.nonzero(weights < 0)[0].tolist())
+        where = "".join(f"[{i}]" for i in index)
+        raise DomainError(
+            complaint(name, "weights >= 0", f"{weights[index].item():.6g} at {name}{where}", "Clip or drop negative mass.")
+        )
+    total = weights.detach().sum(-1)
+    if bool((total <= 0).any()):
+        raise DomainError(complaint(name, "a positive total mass", "weights that are all zero", "Give some point mass."))
+    if normalised and bool(((total - 1).abs() > _WEIGHT_SUM_TOLERANCE).any()):
+        worst = total.flatten()[(total - 1).abs().argmax()].item()
+        raise DomainError(
+            complaint(
+                name,
+                "weights that sum to 1",
+                f"a sum of {worst:.6g}",
+                f"Divide by {name}.sum(-1, keepdim=True); unequal masses need reach=... in howfar.transport.",
+            )
+        )
+
+
+def check_positive(value: Any, name: str, *, unit: str = "") -> float:
+    """A finite float greater than zero."""
+    number = check_number(value, name)
+    if not number > 0:
+        raise DomainError(complaint(name, f"a number > 0{unit and f' ({unit})'}", f"{number:g}", f"Pass a larger {name}."))
+    return number
+
+
+def check_number(value: Any, name: str, *, least: float = -math.inf) -> float:
+    """A finite float, at least `least`."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise DomainError(complaint(name, "a number", repr(value), f"Pass {name} as a float.")) from None
+    if not math.isfinite(number):
+        raise DomainError(complaint(name, "a finite number", repr(number), f"Pass {name} as a finite float."))
+    if number < least:
+        raise DomainError(complaint(name, f"a number >= {least:g}", f"{number:g}", f"Pass a larger {name}."))
+    return number
+
+
+def check_count(value: Any, name: str, *, least: int = 1) -> int:
+    """An integer, at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise DomainError(complaint(name, "an integer", repr(value), f"Pass {name} as an int."))
+    number = int(value.__index__())
+    if number < least:
+        raise DomainError(complaint(name, f"an integer >= {least}", str(number), f"Pass a larger {name}."))
+    return number
+
+
+def check_choice(value: Any, name: str, known: Iterable[str]) -> str:
+    """One of the known names."""
+    names = list(known)
+    if value in names:
+        return str(value)
+    raise unknown_name(name, value, names)
