@@ -1,0 +1,69 @@
+"""The contract of the kernel sum: checks, backend, derivatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from howfar import _checks, kernels
+from howfar._errors import ShapeError, complaint
+from howfar.ops import backends
+from howfar.ops.kernel_summation import reference
+from howfar.ops.precision import working
+from howfar.ops.streaming import by_rows
+
+
+def kernel_sum(
+    x: Any,  # (..., n, d)
+    y: Any,  # (..., m, d)
+    w: Any,  # (..., m) or (..., m, B)
+    *,
+    kernel: str | kernels.Kernel,
+    backend: str = "auto",
+) -> Tensor:  # (..., n) or (..., n, B)
+    """sum_j k(x_i, y_j) w_j, one number (or B of them) for each row of x.
+
+    Linear memory; exact first and second derivatives in x, y and w.
+
+    Args:
+        x: points (..., n, d).
+        y: points (..., m, d).
+        w: weights (..., m), or B columns of them (..., m, B): with a batch axis in x or y, w has the batch axis
+            too; w is read as columns when it has one axis more than the points have batch axes plus one.
+        kernel: a name, or an object of `howfar.kernels`.
+        backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
+
+    Raises:
+        ShapeError: shapes that do not fit.
+        DomainError: non-finite points or weights.
+        BackendUnavailable: the named backend cannot run here.
+
+    Example:
+        >>> import torch, howfar
+        >>> x = torch.tensor([[0.0], [1.0]])
+        >>> howfar.ops.kernel_sum(x, x, torch.ones(2), kernel=howfar.kernels.Energy())
+        tensor([-1., -1.])
+    """
+    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    _checks.check_same_space(x, y)
+    w = _checks.as_tensor(w, "w")
+    _checks.check_same_kind(x, w, "x", "w")
+    _checks.check_finite(w, "w")
+    m = y.shape[-2]
+    batch = _checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y")
+    columns = w.ndim > len(batch) + 1
+    w = w if columns else w.unsqueeze(-1)
+    if w.ndim < 2 or w.shape[-2] != m:
+        raise ShapeError(
+            complaint("w", f"shape (..., {m}) or (..., {m}, B), one row for each point of y", f"{tuple(w.shape)}", "Pass w of that shape.")
+        )
+    _checks.check_batch(batch, w.shape[:-2], "x", "w")
+    backends.choose(backend, "kernel_sum", x.device)
+    kernel = kernels.resolve(kernel)
+    (x, y, w), dtype = working(
+        x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
+    )
+    rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, kernel)  # noqa: E731
+    out = by_rows(rows, x, y, w, out_axis=-2, m=m).to(dtype)
+    return out if columns else out.squeeze(-1)

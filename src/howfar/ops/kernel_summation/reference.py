@@ -1,0 +1,12 @@
+"""The specification of the kernel sum: plain torch on the rows of x that it is given."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from howfar.kernels import Kernel
+
+
+def kernel_sum(x: Tensor, y: Tensor, w: Tensor, kernel: Kernel) -> Tensor:
+    """sum_j k(x_i, y_j) w_jb: (..., n, d), (..., m, d), (..., m, B) -> (..., n, B)."""
+    return kernel.matrix(x, y) @ w

@@ -1,0 +1,80 @@
+"""The contract of the nearest neighbours: checks, backend, derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from howfar import _checks, costs
+from howfar._errors import DomainError, ShapeError, complaint
+from howfar.ops import backends, streaming
+from howfar.ops.nearest_neighbors import reference
+from howfar.ops.precision import working
+
+
+def nearest(
+    x: Any,  # (..., n, d)
+    y: Any,  # (..., m, d)
+    h: Any = None,  # (..., m)   in units of the cost
+    *,
+    k: int = 1,
+    cost: str | costs.Cost | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:  # (..., n, k), (..., n, k)
+    """The k smallest c(x_i, y_j) - h_j of each row in rising order, and their indices j.
+
+    With k = 1 the values are the c-transform of h. Ties go to the smaller index. Linear memory; the values are
+    differentiable in x, y and h at the indices found.
+
+    Args:
+        x: points (..., n, d).
+        y: points (..., m, d).
+        h: potentials (..., m), in units of the cost; zero when left out; -inf removes a point.
+        k: how many, at most m.
+        cost: a name, an object of `howfar.costs`, or a callable.
+        backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
+
+    Raises:
+        ShapeError: shapes that do not fit, k > m.
+        DomainError: non-finite points, NaN or +inf in h, k < 1.
+        BackendUnavailable: the named backend cannot run here.
+
+    Example:
+        >>> import torch, howfar
+        >>> howfar.ops.nearest(torch.tensor([[0.0]]), torch.tensor([[3.0], [1.0]]))
+        (tensor([[1.]]), tensor([[1]]))
+    """
+    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    _checks.check_same_space(x, y)
+    m = y.shape[-2]
+    k = _checks.check_count(k, "k")
+    if k > m:
+        raise ShapeError(complaint("k", f"at most {m}, the number of points of y", str(k), "Pass a smaller k."))
+    h = x.new_zeros(m) if h is None else _checks.as_tensor(h, "h")
+    if h.ndim == 0 or h.shape[-1] != m:
+        raise ShapeError(
+            complaint("h", f"shape (..., {m}), one for each point of y", f"{tuple(h.shape)}", "Pass h of that shape.")
+        )
+    _checks.check_same_kind(x, h, "x", "h")
+    if not _checks.compiling() and bool((torch.isnan(h) | (h == torch.inf)).any()):
+        raise DomainError(complaint("h", "finite numbers or -inf", "NaN or +inf", "Check the potential that h holds."))
+    batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
+    backends.choose(backend, "nearest", x.device)
+    cost = costs.resolve(cost)
+    (x, y, h), dtype = working(
+        x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, m)
+    )
+    values, indices = _blocks(x.detach(), y.detach(), h.detach(), k, cost)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
+        values = reference.reduced_costs(x, y, h, indices, cost)
+    return values.to(dtype), indices
+
+
+@torch.no_grad()
+def _blocks(x: Tensor, y: Tensor, h: Tensor, k: int, cost: costs.Cost) -> tuple[Tensor, Tensor]:
+    rows = max(1, streaming.BLOCK_ELEMENTS // max(1, x.shape[:-2].numel() * y.shape[-2]))
+    parts = [reference.nearest(x[..., s : s + rows, :], y, h, k, cost) for s in range(0, x.shape[-2], rows)]
+    return torch.cat([v for v, _ in parts], -2), torch.cat([i for _, i in parts], -2)

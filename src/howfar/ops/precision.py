@@ -1,0 +1,13 @@
+"""The dtype that a reduction works in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def working(*tensors: Tensor) -> tuple[tuple[Tensor, ...], torch.dtype]:
+    """The tensors in at least float32, and the dtype that the result goes back to."""
+    dtype = tensors[0].dtype
+    wide = torch.promote_types(dtype, torch.float32)
+    return tuple(t.to(wide) for t in tensors), dtype

@@ -1,0 +1,144 @@
+"""The contract of the soft minimum: checks, backend, derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from howfar import _checks, costs
+from howfar._errors import DomainError, ShapeError, complaint
+from howfar.ops import backends
+from howfar.ops.precision import working
+from howfar.ops.soft_minimum import reference
+from howfar.ops.streaming import by_rows
+
+CostLike = str | costs.Cost | Callable[[Tensor, Tensor], Tensor]
+
+
+def softmin(
+    x: Any,  # (..., n, d)
+    y: Any,  # (..., m, d)
+    h: Any,  # (..., m)   in units of the cost
+    *,
+    eps: float | Tensor,
+    cost: CostLike = "sqeuclidean",
+    backend: str = "auto",
+) -> Tensor:  # (..., n)   in units of the cost
+    """-eps log sum_j exp((h_j - c(x_i, y_j)) / eps), one number for each row of x.
+
+    This is the half-step of Sinkhorn's algorithm with h = g + eps log b. Linear memory; exact first and second
+    derivatives in x, y and h. An entry h_j = -inf removes the point y_j.
+
+    Args:
+        x: points (..., n, d).
+        y: points (..., m, d).
+        h: shifted potentials (..., m), in units of the cost; -inf allowed, not in a whole row.
+        eps: temperature in units of the cost, a number or one for each batch element (...); a constant.
+        cost: a name, an object of `howfar.costs`, or a callable.
+        backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
+
+    Raises:
+        ShapeError: shapes that do not fit.
+        DomainError: non-finite points, NaN or +inf in h, eps <= 0.
+        BackendUnavailable: the named backend cannot run here.
+
+    Example:
+        >>> import torch, howfar
+        >>> howfar.ops.softmin(torch.zeros(1, 1), torch.tensor([[1.0], [2.0]]), torch.zeros(2), eps=0.01)
+        tensor([1.])
+    """
+    x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    (x, y, h), dtype = working(x, y, h)
+    rows = lambda xb, yb, hb: reference.softmin(xb, yb, hb, eps.to(xb.dtype), cost)  # noqa: E731
+    return _run(rows, cost, x, y, h, out_axis=-1).to(dtype)
+
+
+def softmin_apply(
+    x: Any,  # (..., n, d)
+    y: Any,  # (..., m, d)
+    h: Any,  # (..., m)
+    v: Any,  # (..., m, q)
+    *,
+    eps: float | Tensor,
+    cost: CostLike = "sqeuclidean",
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:  # (..., n), (..., n, q)
+    """The soft minimum, and in the same pass the averages of v_j under the weights exp((h_j - c_ij) / eps).
+
+    Arguments as in `softmin`, and v (..., m, q), the values to average. The averages are in the units of v.
+
+    Example:
+        >>> import torch, howfar
+        >>> x, y = torch.zeros(1, 1), torch.tensor([[1.0], [-1.0]])
+        >>> howfar.ops.softmin_apply(x, y, torch.zeros(2), y, eps=1.0)[1]
+        tensor([[0.]])
+    """
+    x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    v = _checks.as_tensor(v, "v")
+    if v.ndim < 2 or v.shape[-2] != y.shape[-2]:
+        raise ShapeError(
+            complaint("v", f"shape (..., {y.shape[-2]}, q), one row for each point of y", f"{tuple(v.shape)}", "Pass v of that shape.")
+        )
+    _checks.check_same_kind(x, v, "x", "v")
+    _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
+    v = v.expand(*x.shape[:-2], *v.shape[-2:])
+    (x, y, h, v), dtype = working(x, y, h, v)
+    rows = lambda xb, yb, hb, vb: reference.softmin_apply(xb, yb, hb, vb, eps.to(xb.dtype), cost)  # noqa: E731
+    out = _run(rows, cost, x, y, h, v, out_axis=-2).to(dtype)
+    return out[..., 0], out[..., 1:]
+
+
+def softmin_cost(
+    x: Tensor, y: Tensor, h: Tensor, *, eps: float | Tensor, cost: CostLike = "sqeuclidean", backend: str = "auto"
+) -> Tensor:  # (..., n)
+    """The average of the cost c_ij itself under the weights exp((h_j - c_ij) / eps); arguments as in `softmin`."""
+    x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    (x, y, h), dtype = working(x, y, h)
+    rows = lambda xb, yb, hb: reference.softmin_cost(xb, yb, hb, eps.to(xb.dtype), cost)  # noqa: E731
+    return _run(rows, cost, x, y, h, out_axis=-1).to(dtype)
+
+
+def _run(rows: Callable[..., Tensor], cost: costs.Cost, x: Tensor, *others: Tensor, out_axis: int) -> Tensor:
+    if isinstance(cost, costs.Custom):
+        # A callable may close over parameters that want a gradient, which a recomputed block would not reach.
+        return rows(x, *others)
+    return by_rows(rows, x, *others, out_axis=out_axis, m=others[0].shape[-2])
+
+
+def _checked(
+    x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor, costs.Cost]:
+    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    _checks.check_same_space(x, y)
+    h = _checks.as_tensor(h, "h")
+    if h.ndim == 0 or h.shape[-1] != y.shape[-2]:
+        raise ShapeError(
+            complaint("h", f"shape (..., {y.shape[-2]}), one for each point of y", f"{tuple(h.shape)}", "Pass h of that shape.")
+        )
+    _checks.check_same_kind(x, h, "x", "h")
+    if not _checks.compiling() and bool((torch.isnan(h) | (h == torch.inf)).any()):
+        raise DomainError(complaint("h", "finite numbers or -inf", "NaN or +inf", "Check the potential that h holds."))
+    batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
+    backends.choose(backend, "softmin", x.device)
+    return (
+        x.expand(*batch, *x.shape[-2:]),
+        y.expand(*batch, *y.shape[-2:]),
+        h.expand(*batch, h.shape[-1]),
+        check_eps(eps, batch, x),
+        costs.resolve(cost),
+    )
+
+
+def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
+    """A positive temperature for each batch element (...), in at least float32."""
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    if not isinstance(eps, Tensor):
+        return like.new_tensor(_checks.check_positive(eps, "eps", unit="in units of the cost"), dtype=dtype).expand(batch)
+    eps = eps.detach().to(like.device, dtype)
+    _checks.check_finite(eps, "eps")
+    if not _checks.compiling() and bool((eps <= 0).any()):
+        raise DomainError(complaint("eps", "numbers > 0 (in units of the cost)", f"{eps.min().item():g}", "Pass a larger eps."))
+    return eps.expand(batch)

@@ -1,0 +1,157 @@
+"""Row-blocked evaluation with exact first and second derivatives in linear memory.
+
+A reduction over j is a function of one row i of `x` and of everything on the other side. It is evaluated on
+blocks of rows, and its derivative evaluates the blocks again instead of keeping the n x m intermediates. The
+second derivative differentiates that derivative, block by block, in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK_ELEMENTS = 2**22
+"""Pairs held at once: 16 MB in float32, small enough for caches to matter and large enough to hide overhead."""
+
+Rows = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    rows: Rows
+    axis: int
+    block: int
+    derivative_block: int
+
+    def slices(self, n: int, block: int) -> list[slice]:
+        return [slice(start, min(start + block, n)) for start in range(0, n, block)]
+
+
+def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int) -> Tensor:
+    """`rows(x, *others)`, evaluated on blocks of the rows of x.
+
+    Args:
+        rows: a function of (x_block, *others), whose row i depends on x_i alone; plain differentiable torch.
+        x: (..., n, d).
+        others: every other differentiable input, used whole by each block.
+        out_axis: the axis of the result that runs over n, counted from the end.
+        m: how many columns each row reduces over.
+    """
+    batch = x.shape[:-2].numel()
+    pairs = max(1, batch * m)
+    block = max(1, BLOCK_ELEMENTS // pairs)
+    if x.shape[-2] * pairs * x.shape[-1] <= BLOCK_ELEMENTS // 4:
+        return rows(x, *others)
+    # The graph of one block holds a handful of matrices for each feature that is summed in turn.
+    derivative_block = max(1, block // (4 + min(x.shape[-1], 16)))
+    plan = _Plan(rows, out_axis, block, derivative_block)
+    out: Tensor = _Streamed.apply(plan, x, *others)
+    return out
+
+
+class _Streamed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, plan: _Plan, x: Tensor, *others: Tensor) -> Tensor:
+        ctx.plan = plan
+        ctx.save_for_backward(x, *others)
+        with torch.no_grad():
+            parts = [plan.rows(x[..., s, :], *others) for s in plan.slices(x.shape[-2], plan.block)]
+        return torch.cat(parts, plan.axis)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        wanted = tuple(ctx.needs_input_grad[1:])
+        grads = iter(_StreamedGradient.apply(ctx.plan, wanted, grad, *inputs))
+        return (None, *(next(grads) if needed else None for needed in wanted))
+
+
+class _StreamedGradient(torch.autograd.Function):
+    """The vector-Jacobian product of `_Streamed`, itself a streamed function of (grad, x, *others)."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: _Plan, wanted: tuple[bool, ...], grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        ctx.plan, ctx.wanted = plan, wanted
+        ctx.save_for_backward(grad, *inputs)
+        total = _Accumulator(inputs, wanted)
+        for s in plan.slices(inputs[0].shape[-2], plan.derivative_block):
+            with torch.enable_grad():
+                leaves = _leaves(inputs, s, wanted)
+                out = plan.rows(*leaves)
+                asked = [leaf for leaf, needed in zip(leaves, wanted, strict=True) if needed]
+                grads = torch.autograd.grad(out, asked, _rows(grad, s, plan.axis), allow_unused=True)
+            total.add(s, grads)
+        return total.tensors()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        plan, wanted = ctx.plan, ctx.wanted
+        grad, *inputs = ctx.saved_tensors
+        everything = (True,) * len(inputs)
+        total = _Accumulator(inputs, everything)
+        grad_parts: list[Tensor] = []
+        for s in plan.slices(inputs[0].shape[-2], plan.derivative_block):
+            with torch.enable_grad():
+                leaves = _leaves(inputs, s, everything)
+                seed = _rows(grad, s, plan.axis).detach().requires_grad_()
+                out = plan.rows(*leaves)
+                asked = [leaf for leaf, needed in zip(leaves, wanted, strict=True) if needed]
+                first = torch.autograd.grad(out, asked, seed, create_graph=True, allow_unused=True)
+                terms = [
+                    (g * (o[..., s, :] if leaf is leaves[0] else o)).sum()
+                    for g, o, leaf in zip(first, outer, asked, strict=True)
+                    if g is not None and g.requires_grad
+                ]
+                if not terms:
+                    grad_parts.append(torch.zeros_like(seed))
+                    continue
+                second = torch.autograd.grad(torch.stack(terms).sum(), [seed, *leaves], allow_unused=True)
+            grad_parts.append(torch.zeros_like(seed) if second[0] is None else second[0])
+            total.add(s, second[1:])
+        return (None, None, _Last.apply(torch.cat(grad_parts, plan.axis)), *(_Last.apply(t) for t in total.tensors()))
+
+
+class _Last(torch.autograd.Function):
+    """The identity, where differentiation ends."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
+        return value.view_as(value)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
+        return grad
+
+
+class _Accumulator:
+    """Gradients of the row input, block by block, and of the shared inputs, summed over blocks."""
+
+    def __init__(self, inputs: tuple[Tensor, ...] | list[Tensor], wanted: tuple[bool, ...]) -> None:
+        self._sums = [torch.zeros_like(t) for t, needed in zip(inputs, wanted, strict=True) if needed]
+        self._first_is_rows = wanted[0]
+
+    def add(self, rows: slice, grads: tuple[Tensor | None, ...]) -> None:
+        for k, g in enumerate(grads):
+            if g is None:
+                continue
+            if k == 0 and self._first_is_rows:
+                self._sums[0][..., rows, :] = g
+            else:
+                self._sums[k] += g
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(self._sums)
+
+
+def _rows(tensor: Tensor, rows: slice, axis: int) -> Tensor:
+    return tensor[..., rows] if axis == -1 else tensor[..., rows, :]
+
+
+def _leaves(inputs: tuple[Tensor, ...] | list[Tensor], rows: slice, wanted: tuple[bool, ...]) -> list[Tensor]:
+    x, *others = inputs
+    return [t.detach().requires_grad_(needed) for t, needed in zip((x[..., rows, :], *others), wanted, strict=True)]
