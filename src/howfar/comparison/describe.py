@@ -1,0 +1,207 @@
+"""One compared column in words and plain numbers: summaries, shift, measures, levels, histogram."""
+
+from __future__ import annotations
+
+import torch
+
+from howfar.comparison import wording
+from howfar.comparison.columns import ColumnSample
+from howfar.comparison.records import ColumnComparison, Histogram, Level, Measured, Missing, Summary
+from howfar.data import Kind
+
+N_BINS = 30
+N_LEVELS = 20
+"""How many levels a histogram and a list of levels show; the rest is summed up in one bar."""
+
+_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+_SPREAD_RATIO = 1.25
+_SMALL_SHIFT = 0.2
+"""A mean that moved by less than this many standard deviations, while the spread changed by more than
+`_SPREAD_RATIO`, is reported as a change of spread."""
+
+
+def describe(
+    sample: ColumnSample,
+    *,
+    values: tuple[float, float] | None,
+    missing: tuple[float, float] | None,
+    alpha: float,
+) -> ColumnComparison:
+    """The record of one column; `values` and `missing` are (p_value, p_adjusted), None where no test was made."""
+    column = sample.column
+    summaries = [_summary(sample, side) for side in (0, 1)]
+    levels = _levels(sample)
+    return ColumnComparison(
+        name=column.name,
+        kind=column.kind.value,
+        unit=column.unit,
+        effect=sample.effect(),
+        p_value=values[0] if values else None,
+        p_adjusted=values[1] if values else None,
+        different=values is not None and values[1] <= alpha,
+        shift=_shift(sample, levels),
+        missing=_missing(sample, missing, alpha),
+        reference=summaries[0],
+        current=summaries[1],
+        measures=_measures(sample),
+        levels=tuple(levels[:N_LEVELS]),
+        new_levels=tuple(level.label for level in levels if level.reference == 0 < level.current),
+        vanished_levels=tuple(level.label for level in levels if level.current == 0 < level.reference),
+        histogram=_histogram(sample),
+    )
+
+
+def _missing(sample: ColumnSample, tested: tuple[float, float] | None, alpha: float) -> Missing:
+    counts = sample.n_missing
+    rows = sample.column.reference.n, sample.column.current.n
+    return Missing(
+        reference=counts[0] / rows[0],
+        current=counts[1] / rows[1],
+        reference_count=counts[0],
+        current_count=counts[1],
+        p_value=tested[0] if tested else None,
+        p_adjusted=tested[1] if tested else None,
+        different=tested is not None and tested[1] <= alpha,
+    )
+
+
+def _summary(sample: ColumnSample, side: int) -> Summary:
+    count = int(sample.counts[side].sum())
+    kind = sample.column.kind
+    if kind is Kind.CATEGORICAL:
+        used = int((sample.counts[side] > 0).sum())
+        most = _label(sample, int(sample.counts[side].argmax())) if count else None
+        return {"count": count, "levels": used, "most_common": most}
+    if kind is Kind.BOOLEAN:
+        return {"count": count, "rate": sample.moments(side)[0] if count else None}
+    names = ("min", "q25", "median", "q75", "max")
+    if not count:
+        return {"count": 0} | dict.fromkeys(("mean", "sd", *names))
+    mean, deviation = sample.moments(side)
+    quantiles = sample.quantiles(side, _QUANTILES)
+    if kind is Kind.NUMERIC:
+        return {"count": count, "mean": mean, "sd": deviation} | dict(zip(names, quantiles, strict=True))
+    unit = sample.column.unit
+    spread = None if deviation is None else f"{wording.number(deviation)} {wording.span_unit(unit)}"
+    moments = (wording.moment(quantile, unit) for quantile in quantiles)
+    return {"count": count, "mean": wording.moment(mean, unit), "sd": spread} | dict(zip(names, moments, strict=True))
+
+
+def _label(sample: ColumnSample, index: int) -> str:
+    """The text of the index-th distinct value of a categorical or boolean column."""
+    value = sample.support[index]
+    return sample.column.levels[int(value)] if not sample.ordered else str(bool(value)).lower()
+
+
+def _levels(sample: ColumnSample) -> list[Level]:
+    """Every level that either side has, those that moved most first; none for numbers and moments."""
+    if sample.column.kind not in (Kind.CATEGORICAL, Kind.BOOLEAN):
+        return []
+    moved = (sample.shares[1] - sample.shares[0]).abs()
+    order = torch.argsort(moved, descending=True, stable=True).tolist()
+    reference, current = sample.shares.tolist()
+    return [Level(_label(sample, i), reference[i], current[i]) for i in order]
+
+
+def _shift(sample: ColumnSample, levels: list[Level]) -> str:
+    """What moved, in one line."""
+    if not sample.comparable:
+        sides = [side for side, n in zip(("reference", "current"), sample.counts.sum(1), strict=True) if n == 0]
+        return f"no value in {' and '.join(sides)}"
+    if levels:
+        return _level_shift(sample, levels)
+    unit = sample.column.unit
+    medians = [sample.quantiles(side, (0.5,))[0] for side in (0, 1)]
+    (mean_0, sd_0), (mean_1, sd_1) = sample.moments(0), sample.moments(1)
+    standardised = _standardised(sample)
+    spread_moved = sd_0 and sd_1 and not 1 / _SPREAD_RATIO <= sd_1 / sd_0 <= _SPREAD_RATIO
+    if spread_moved and abs(standardised or 0.0) < _SMALL_SHIFT:
+        suffix = f" {wording.span_unit(unit)}" if unit else ""
+        return f"sd {wording.number(sd_0)} -> {wording.number(sd_1)}{suffix}"
+    texts = [wording.moment(m, unit) if unit else wording.number(m) for m in medians]
+    if texts[0] == texts[1]:
+        means = [wording.moment(m, unit) if unit else wording.number(m) for m in (mean_0, mean_1)]
+        text = f"mean {means[0]} -> {means[1]}"
+    else:
+        text = f"median {texts[0]} -> {texts[1]}"
+    return text if standardised is None else f"{text} ({standardised:+.2g} sd)"
+
+
+def _level_shift(sample: ColumnSample, levels: list[Level]) -> str:
+    if sample.column.kind is Kind.BOOLEAN:
+        rates = [sample.moments(side)[0] for side in (0, 1)]
+        return f"true {wording.share(rates[0])} -> {wording.share(rates[1])}"
+    first = levels[0]
+    return f"'{first.label}' {wording.share(first.reference)} -> {wording.share(first.current)}"
+
+
+def _standardised(sample: ColumnSample) -> float | None:
+    """The shift of the mean in pooled standard deviations; None where there is no spread to measure it by."""
+    (mean_0, sd_0), (mean_1, sd_1) = sample.moments(0), sample.moments(1)
+    degrees = [max(float(n) - 1, 0.0) for n in sample.counts.sum(1)]
+    squares = degrees[0] * (sd_0 or 0.0) ** 2 + degrees[1] * (sd_1 or 0.0) ** 2
+    return (mean_1 - mean_0) / (squares / sum(degrees)) ** 0.5 if squares > 0 else None
+
+
+def _measures(sample: ColumnSample) -> tuple[Measured, ...]:
+    """What else is known, in plain units; nothing when a side has no value."""
+    effect = sample.effect()
+    if effect is None:
+        return ()
+    kind = sample.column.kind
+    if kind in (Kind.CATEGORICAL, Kind.BOOLEAN):
+        return (Measured("Total variation", effect, "share of rows"),)
+    unit = wording.span_unit(sample.column.unit) if sample.column.unit else "unit of the column"
+    (mean_0, _), (mean_1, _) = sample.moments(0), sample.moments(1)
+    return (
+        Measured("Kolmogorov-Smirnov distance", effect, "share of rows"),
+        Measured("Wasserstein distance", sample.wasserstein(), unit),
+        Measured("Shift of the mean", mean_1 - mean_0, unit),
+        Measured("Shift of the mean, standardised", _standardised(sample), "pooled standard deviations"),
+    )
+
+
+def _histogram(sample: ColumnSample) -> Histogram | None:
+    if not len(sample.support):
+        return None
+    if sample.column.kind in (Kind.CATEGORICAL, Kind.BOOLEAN):
+        return _level_histogram(sample)
+    edges = _edges(sample)
+    bins = torch.bucketize(sample.support, edges[1:-1], right=True)
+    shares = sample.shares.new_zeros(2, len(edges) - 1).index_add_(1, bins, sample.shares)
+    reference, current = (tuple(side) for side in shares.tolist())
+    if unit := sample.column.unit:
+        return Histogram(tuple(str(wording.moment(edge, unit)) for edge in edges.tolist()), None, reference, current)
+    return Histogram(tuple(edges.tolist()), None, reference, current)
+
+
+def _edges(sample: ColumnSample) -> torch.Tensor:
+    """Edges of up to `N_BINS` bins over both sides: equal widths, whole numbers whole, far tails in one bin each."""
+    support = sample.support
+    low, high = float(support[0]), float(support[-1])
+    if low == high:
+        half = max(0.5, abs(low) * 1e-6)
+        return support.new_tensor([low - half, low + half])
+    numeric = sample.column.kind is Kind.NUMERIC
+    if numeric and high - low < N_BINS and bool((support == support.round()).all()):
+        return torch.arange(low - 0.5, high + 1, dtype=support.dtype)
+    ranks = sample.counts.sum(0).cumsum(0)
+    inner = [float(support[torch.searchsorted(ranks, q * ranks[-1])]) for q in (0.005, 0.995)]
+    if numeric and high - low > 4 * (inner[1] - inner[0]) > 0:
+        body = torch.linspace(inner[0], inner[1], N_BINS - 1, dtype=support.dtype)
+        return torch.unique(torch.cat([support[:1], body, support[-1:]]))
+    return torch.unique(torch.linspace(low, high, N_BINS + 1, dtype=support.dtype))
+
+
+def _level_histogram(sample: ColumnSample) -> Histogram:
+    order = torch.argsort(sample.counts.sum(0), descending=True, stable=True)
+    if sample.column.kind is Kind.BOOLEAN:
+        order = order.sort().values
+    shown, rest = order[:N_LEVELS], order[N_LEVELS:]
+    labels = [_label(sample, i) for i in shown.tolist()]
+    shares = sample.shares[:, shown]
+    if len(rest):
+        labels.append(f"{len(rest)} more")
+        shares = torch.cat([shares, sample.shares[:, rest].sum(1, keepdim=True)], dim=1)
+    reference, current = (tuple(side) for side in shares.tolist())
+    return Histogram(None, tuple(labels), reference, current)
