@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from howfar.comparison import wording
 from howfar.comparison.columns import ColumnSample
@@ -75,16 +76,17 @@ def _summary(sample: ColumnSample, side: int) -> Summary:
     if kind is Kind.BOOLEAN:
         return {"count": count, "rate": sample.moments(side)[0] if count else None}
     names = ("min", "q25", "median", "q75", "max")
+    summary: Summary = {"count": count} | dict.fromkeys(("mean", "sd", *names))
     if not count:
-        return {"count": 0} | dict.fromkeys(("mean", "sd", *names))
+        return summary
     mean, deviation = sample.moments(side)
     quantiles = sample.quantiles(side, _QUANTILES)
     if kind is Kind.NUMERIC:
-        return {"count": count, "mean": mean, "sd": deviation} | dict(zip(names, quantiles, strict=True))
+        return summary | {"mean": mean, "sd": deviation} | dict(zip(names, quantiles, strict=True))
     unit = sample.column.unit
     spread = None if deviation is None else f"{wording.number(deviation)} {wording.span_unit(unit)}"
     moments = (wording.moment(quantile, unit) for quantile in quantiles)
-    return {"count": count, "mean": wording.moment(mean, unit), "sd": spread} | dict(zip(names, moments, strict=True))
+    return summary | {"mean": wording.moment(mean, unit), "sd": spread} | dict(zip(names, moments, strict=True))
 
 
 def _label(sample: ColumnSample, index: int) -> str:
@@ -175,7 +177,7 @@ def _histogram(sample: ColumnSample) -> Histogram | None:
     return Histogram(tuple(edges.tolist()), None, reference, current)
 
 
-def _edges(sample: ColumnSample) -> torch.Tensor:
+def _edges(sample: ColumnSample) -> Tensor:
     """Edges of up to `N_BINS` bins over both sides: equal widths, whole numbers whole, far tails in one bin each."""
     support = sample.support
     low, high = float(support[0]), float(support[-1])
@@ -189,8 +191,11 @@ def _edges(sample: ColumnSample) -> torch.Tensor:
     inner = [float(support[torch.searchsorted(ranks, q * ranks[-1])]) for q in (0.005, 0.995)]
     if numeric and high - low > 4 * (inner[1] - inner[0]) > 0:
         body = torch.linspace(inner[0], inner[1], N_BINS - 1, dtype=support.dtype)
-        return torch.unique(torch.cat([support[:1], body, support[-1:]]))
-    return torch.unique(torch.linspace(low, high, N_BINS + 1, dtype=support.dtype))
+        edges = torch.cat([support[:1], body, support[-1:]])
+    else:
+        edges = torch.linspace(low, high, N_BINS + 1, dtype=support.dtype)
+    distinct: Tensor = edges.unique()
+    return distinct
 
 
 def _level_histogram(sample: ColumnSample) -> Histogram:

@@ -75,7 +75,7 @@ FORMAT = "howfar.comparison"
 FORMAT_VERSION = 1
 
 _PROBABILITIES = {"p_value", "p_adjusted", "alpha"}
-_REMAKE = "Write it again with `howfar compare REFERENCE CURRENT --json`."
+REMAKE = "Write it again with `howfar compare REFERENCE CURRENT --json`."
 
 R = TypeVar("R")
 
@@ -100,17 +100,19 @@ def parse(text: str) -> Any:
     except DataError:
         raise
     except (ValueError, RecursionError) as error:
-        raise DataError(complaint("result", "the JSON of a comparison", f"text that is not ({error})", _REMAKE)) from None
+        raise DataError(
+            complaint("result", "the JSON of a comparison", f"text that is not ({error})", REMAKE)
+        ) from None
 
 
 def _not_a_number(constant: str) -> float:
-    raise DataError(complaint("result", "finite numbers", constant, _REMAKE))
+    raise DataError(complaint("result", "finite numbers", constant, REMAKE))
 
 
 def check_header(document: Any) -> None:
     """Raise `DataError` unless this is a comparison's document, of a version that this howfar reads."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DataError(complaint("result", f'an object with "format": "{FORMAT}"', _kind(document), _REMAKE))
+        raise DataError(complaint("result", f'an object with "format": "{FORMAT}"', _kind(document), REMAKE))
     version = document.get("format_version")
     if version != FORMAT_VERSION:
         fix = "Read it with the howfar that wrote it, or compare the tables again."
@@ -125,7 +127,7 @@ def read_record(record: type[R], value: Any, path: str) -> R:
     arguments = {}
     for field in fields(record):  # type: ignore[arg-type]
         if field.name not in value:
-            raise DataError(complaint(f"{path}.{field.name}", "a value", "nothing", _REMAKE))
+            raise DataError(complaint(f"{path}.{field.name}", "a value", "nothing", REMAKE))
         where = f"{path}.{field.name}"
         arguments[field.name] = item = _read(hints[field.name], value[field.name], where)
         if field.name in _PROBABILITIES and item is not None and not 0 < item <= 1:
@@ -167,7 +169,9 @@ def _read_tuple(members: tuple[Any, ...], value: Any, path: str) -> tuple[Any, .
         return tuple(_read(members[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if len(value) != len(members):
         raise _mismatch(path, f"a list of {len(members)}", value)
-    return tuple(_read(member, item, f"{path}[{i}]") for i, (member, item) in enumerate(zip(members, value, strict=True)))
+    return tuple(
+        _read(member, item, f"{path}[{i}]") for i, (member, item) in enumerate(zip(members, value, strict=True))
+    )
 
 
 def _read_scalar(hint: Any, value: Any, path: str) -> Any:
@@ -185,7 +189,7 @@ def _read_scalar(hint: Any, value: Any, path: str) -> Any:
 
 
 def _mismatch(path: str, expected: str, got: Any) -> DataError:
-    return DataError(complaint(path, expected, _kind(got), _REMAKE))
+    return DataError(complaint(path, expected, _kind(got), REMAKE))
 
 
 def _kind(value: Any) -> str:

@@ -6,12 +6,16 @@ rows have each value. So a block of relabelings costs one pass over the rows per
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from howfar.comparison.columns import ColumnSample
+
+BLOCK_ELEMENTS = 2**24
+"""Labels held at once: 64 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,3 +66,60 @@ class CountStatistics:
             weights = 1 / totals
         statistic = (weights * (counts * total - n * totals).square()).sum(0) / sizes.clamp_min(1)
         return torch.where(sizes > 0, statistic, 0.0), missing
+
+
+@dataclass(frozen=True, eq=False)
+class Strata:
+    """The pooled rows in two parts, within which rows are relabeled: the subsample and the rest.
+
+    Relabeling within parts is a group of permutations, so tests on it stay exact, and the subsample keeps its sizes.
+
+    Attributes:
+        n, m: rows of the reference and of the current table.
+        reference, current: row numbers of the subsample in either table, in increasing order.
+    """
+
+    n: int
+    m: int
+    reference: Tensor
+    current: Tensor
+
+    @classmethod
+    def draw(cls, n: int, m: int, most: int, generator: torch.Generator) -> Strata:
+        """A subsample of at most `most` rows a side, without looking at any value; all rows where they fit."""
+        return cls(n, m, _subsample(n, most, generator), _subsample(m, most, generator))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the subsample is everything."""
+        return len(self.reference) == self.n and len(self.current) == self.m
+
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """Pooled row numbers of the subsample (reference rows first) and of the rest."""
+        inside = torch.cat([self.reference, self.current + self.n])
+        outside = torch.ones(self.n + self.m, dtype=torch.bool)
+        outside[inside] = False
+        return inside, outside.nonzero().squeeze(1)
+
+    def relabelings(self, n_permutations: int, generator: torch.Generator) -> Iterator[Tensor]:
+        """Blocks (N, b) of labels, one where a row is called reference: the observed labels, then random ones."""
+        observed = torch.zeros(self.n + self.m)
+        observed[: self.n] = 1
+        parts = [part for part in self.parts() if len(part)]
+        block = max(1, min(n_permutations, BLOCK_ELEMENTS // len(observed)))
+        yield observed.unsqueeze(1)
+        for start in range(0, n_permutations, block):
+            width = min(block, n_permutations - start)
+            labels = torch.empty(len(observed), width)
+            for part in parts:
+                own = observed[part]
+                labels[part] = torch.stack(
+                    [own[torch.randperm(len(part), generator=generator)] for _ in range(width)], 1
+                )
+            yield labels
+
+
+def _subsample(n: int, most: int, generator: torch.Generator) -> Tensor:
+    if n <= most:
+        return torch.arange(n)
+    return torch.randperm(n, generator=generator)[:most].sort().values
