@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
 from torch import Tensor
 
-from howfar._errors import DataError, unknown_name
+from howfar._errors import unknown_name
 
 
 class Kind(Enum):
@@ -35,7 +35,7 @@ class Column:
         unit: for datetime "days since 1970-01-01" (dates and datetimes, in UTC), "hours since midnight"
             (times of day) or "seconds" (durations); empty for the other kinds.
         dtype: the type in the source, for messages ("Int64", "String", ...).
-        n_infinite: how many values were infinite.
+        n_infinite: how many values of the source were infinite.
     """
 
     name: str
@@ -63,16 +63,7 @@ class Column:
 
     def take(self, rows: Tensor) -> Column:
         """The same column at the row indices (or the boolean mask) `rows`."""
-        return Column(
-            self.name,
-            self.kind,
-            self.values[rows],
-            self.missing[rows],
-            self.levels,
-            self.unit,
-            self.dtype,
-            self.n_infinite,
-        )
+        return replace(self, values=self.values[rows], missing=self.missing[rows])
 
 
 @dataclass(frozen=True)
@@ -128,8 +119,10 @@ class Table:
 
     def select(self, columns: Iterable[str]) -> Table:
         """The table of these columns only, in this order."""
-        raise NotImplementedError
+        return replace(self, columns=tuple(self[name] for name in columns), ignored=())
 
     def take(self, rows: Tensor) -> Table:
         """The table of these rows only (indices or a boolean mask)."""
-        raise NotImplementedError
+        columns = tuple(column.take(rows) for column in self.columns)
+        n = int(rows.sum()) if rows.dtype == torch.bool else int(rows.shape[0])
+        return replace(self, n=n, columns=columns)
