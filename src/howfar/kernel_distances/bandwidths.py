@@ -113,14 +113,15 @@ def median_distance(
     points = points.detach()[..., ::stride, :]
     clouds = points.reshape(-1, *points.shape[-2:])
     if weights is None:
-        medians = [_middle(torch.pdist(cloud)) for cloud in clouds]
+        medians = [middle(torch.pdist(cloud)) for cloud in clouds]
     else:
         thinned = weights.detach()[..., ::stride].expand(points.shape[:-1]).reshape(clouds.shape[:-1])
         medians = [_weighted_middle(cloud, w) for cloud, w in zip(clouds, thinned, strict=True)]
     return torch.stack(medians).reshape(points.shape[:-2])
 
 
-def _middle(distances: Tensor) -> Tensor:
+def middle(distances: Tensor) -> Tensor:
+    """The median of distances (P,), or the mean of the positive ones where it is zero, or one where all are."""
     count = distances.shape[0]
     if count == 0:
         return distances.new_ones(())
@@ -156,23 +157,28 @@ def _never_zero(median: Tensor, distances: Tensor, counts: Tensor) -> Tensor:
 def resolve(
     kernel: str | kernels.Kernel | Iterable[kernels.Kernel], bandwidth: Bandwidth, p: Measure, q: Measure
 ) -> kernels.Kernel:
-    """The kernel object of a name with its bandwidth rule; an object carries its own bandwidth."""
-    if not (isinstance(kernel, str) and kernel in kernels.KERNELS and takes_bandwidth(kernel)):
-        resolved = kernels.resolve(kernel)
-        if not (isinstance(bandwidth, str) and bandwidth == "median"):
-            what = f"the {kernel!r} kernel, which has none" if isinstance(kernel, str) else "a kernel object"
-            fix = "Leave bandwidth out: only a kernel named 'gaussian', 'laplacian', 'imq' or 'rational_quadratic' takes it."
-            raise DomainError(complaint("bandwidth", f"nothing beside {what}", repr(bandwidth), fix))
-        return resolved
-    return with_bandwidth(kernel, bandwidth, *pooled(p, q))
+    """The kernel object for two measures."""
+    return resolve_pooled(kernel, bandwidth, *pooled(p, q))
 
 
-def takes_bandwidth(kernel: str) -> bool:
-    """Whether the named kernel has a width."""
-    return "s" in kernels.KERNELS[kernel].__dataclass_fields__
+def resolve_pooled(
+    kernel: str | kernels.Kernel | Iterable[kernels.Kernel],
+    bandwidth: Bandwidth,
+    points: Tensor,  # (..., N, d)
+    weights: Tensor | None = None,  # (..., N)
+) -> kernels.Kernel:
+    """The kernel object of a name, with its width by rule from pooled points; an object carries its own width."""
+    if isinstance(kernel, str) and kernel in kernels.KERNELS and "s" in kernels.KERNELS[kernel].__dataclass_fields__:
+        return _with_bandwidth(kernel, bandwidth, points, weights)
+    resolved = kernels.resolve(kernel)
+    if not (isinstance(bandwidth, str) and bandwidth == "median"):
+        what = f"the {kernel!r} kernel, which has none" if isinstance(kernel, str) else "a kernel object"
+        fix = "Leave bandwidth out: only kernels named 'gaussian', 'laplacian', 'imq', 'rational_quadratic' take it."
+        raise DomainError(complaint("bandwidth", f"nothing beside {what}", repr(bandwidth), fix))
+    return resolved
 
 
-def with_bandwidth(kernel: str, bandwidth: Bandwidth, points: Tensor, weights: Tensor | None = None) -> kernels.Kernel:
+def _with_bandwidth(kernel: str, bandwidth: Bandwidth, points: Tensor, weights: Tensor | None) -> kernels.Kernel:
     """The named kernel with a width by rule from pooled points (..., N, d), by number, or summed over several."""
     if isinstance(bandwidth, str):
         _checks.check_choice(bandwidth, "bandwidth", ("median",))
