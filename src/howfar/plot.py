@@ -124,7 +124,7 @@ def assignments(
     axes = _axes(ax)
     # The heaviest lines come last, so that they lie on top.
     lines = LineCollection(
-        torch.stack([points_x[rows], points_y[columns]], 1).numpy(),
+        list(torch.stack([points_x[rows], points_y[columns]], 1).numpy()),
         colors=[(_LINE_COLOUR, alpha) for alpha in opacity.tolist()],
         linewidths=1.0,
         zorder=1,
@@ -222,11 +222,19 @@ def distances_vs_shift(shifts: Any, curves: Mapping[str, Any], *, ax: Axes | Non
             )
     axes = _axes(ax)
     for i, (name, curve) in enumerate(values.items()):
-        style = {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _LINE_STYLES[i % len(_LINE_STYLES)]}
+        colour = _COLOURS[i % len(_COLOURS)]
         infinite = curve.isinf()
         finite = curve.masked_fill(infinite, math.nan)
         label = f"{name} (infinite where marked)" if bool(infinite.any()) else name
-        axes.plot(positions.numpy(), finite.numpy(), label=label, linewidth=2, marker=_lone_marker(finite), **style)
+        axes.plot(
+            positions.numpy(),
+            finite.numpy(),
+            label=label,
+            color=colour,
+            linestyle=_LINE_STYLES[i % len(_LINE_STYLES)],
+            linewidth=2,
+            marker=_lone_marker(finite),
+        )
         if bool(infinite.any()):
             axes.scatter(
                 positions[infinite].numpy(),
@@ -234,7 +242,7 @@ def distances_vs_shift(shifts: Any, curves: Mapping[str, Any], *, ax: Axes | Non
                 transform=axes.get_xaxis_transform(),
                 marker="^",
                 s=18,
-                color=style["color"],
+                color=colour,
                 clip_on=False,
                 zorder=3,
             )
@@ -257,7 +265,10 @@ def _heat_map(matrix: Tensor, *, title: str, unit: str, ax: Axes | None, least: 
     axes = _axes(ax)
     n, m = matrix.shape
     image = axes.imshow(
-        np.ma.masked_invalid(matrix.numpy()), vmin=least, cmap="viridis", aspect="equal" if max(n, m) <= 4 * min(n, m) else "auto"
+        np.ma.masked_invalid(matrix.numpy()),
+        vmin=least,
+        cmap="viridis",
+        aspect="equal" if max(n, m) <= 4 * min(n, m) else "auto",
     )
     axes.figure.colorbar(image, ax=axes, label=unit)
     axes.set_title(title)

@@ -73,7 +73,9 @@ def numeric(name: str, reference: list[float], current: list[float], p: float, b
     low, high = min(reference + current), max(reference + current)
     edges = [low + (high - low) * i / bins for i in range(bins + 1)]
     cuts = sorted(reference + current)
-    effect = max(abs(sum(v <= t for v in reference) / len(reference) - sum(v <= t for v in current) / len(current)) for t in cuts)
+    effect = max(
+        abs(sum(v <= t for v in reference) / len(reference) - sum(v <= t for v in current) / len(current)) for t in cuts
+    )
     return {
         "name": name,
         "kind": "numeric",
@@ -85,7 +87,13 @@ def numeric(name: str, reference: list[float], current: list[float], p: float, b
         "missing": _no_gaps(len(reference), len(current)),
         "reference": _summary(reference),
         "current": _summary(current),
-        "measures": [{"label": "Wasserstein distance", "value": abs(_median(reference) - _median(current)), "unit": "units of the column"}],
+        "measures": [
+            {
+                "label": "Wasserstein distance",
+                "value": abs(_median(reference) - _median(current)),
+                "unit": "units of the column",
+            }
+        ],
         "levels": [],
         "new_levels": [],
         "vanished_levels": [],
@@ -144,7 +152,16 @@ def date(name: str) -> Document:
     left.append(1 - sum(left))
     right = [0.01 * i for i in range(1, 11)]
     right.append(1 - sum(right))
-    summary = {"count": 59, "mean": months[4], "sd": 100.2, "min": months[0], "q25": months[2], "median": months[5], "q75": months[8], "max": months[11]}
+    summary = {
+        "count": 59,
+        "mean": months[4],
+        "sd": 100.2,
+        "min": months[0],
+        "q25": months[2],
+        "median": months[5],
+        "q75": months[8],
+        "max": months[11],
+    }
     return {
         "name": name,
         "kind": "date",
@@ -217,13 +234,26 @@ def compose(columns: list[Document], different: bool, **changes: Any) -> Documen
         "locations": {
             "note": "Score: how much closer a row is to its own table than to the other.",
             "columns": [column["name"] for column in columns[:6]],
-            "reference": [{"row": 7 * i, "score": 2.5 - 0.1 * i, "values": [f"{13 + i / 7:.2f}"] * len(columns[:6])} for i in range(12)],
-            "current": [{"row": 5 * i, "score": 2.1 - 0.1 * i, "values": [f"{12 - i / 7:.2f}"] * len(columns[:6])} for i in range(6)],
+            "reference": [
+                {"row": 7 * i, "score": 2.5 - 0.1 * i, "values": [f"{13 + i / 7:.2f}"] * len(columns[:6])}
+                for i in range(12)
+            ],
+            "current": [
+                {"row": 5 * i, "score": 2.1 - 0.1 * i, "values": [f"{12 - i / 7:.2f}"] * len(columns[:6])}
+                for i in range(6)
+            ],
         }
         if different
         else None,
         "subsample": None,
-        "settings": {"alpha": 0.05, "n_permutations": 999, "seed": 0, "tolerance": None, "max_rows": 4000, "columns": None},
+        "settings": {
+            "alpha": 0.05,
+            "n_permutations": 999,
+            "seed": 0,
+            "tolerance": None,
+            "max_rows": 4000,
+            "columns": None,
+        },
         "warnings": [],
     }
     return document | changes
@@ -236,7 +266,10 @@ def wine_columns(different: bool) -> list[Document]:
         if not different:
             other_mean, other_sd = mean, sd
         gap = abs(mean - other_mean) / sd
-        reference, current = [draw.gauss(mean, sd) for _ in range(59)], [draw.gauss(other_mean, other_sd) for _ in range(71)]
+        reference, current = (
+            [draw.gauss(mean, sd) for _ in range(59)],
+            [draw.gauss(other_mean, other_sd) for _ in range(71)],
+        )
         columns.append(numeric(name, reference, current, 0.001 if gap > 0.6 else 0.4 + gap / 3))
     return columns
 
@@ -251,7 +284,9 @@ def wine() -> Document:
     return compose(
         [
             *wine_columns(different=True),
-            categorical("region", ["Barolo", "Asti", "Alba", "Langhe"], [0.5, 0.3, 0.2, 0.0], [0.1, 0.0, 0.2, 0.7], 0.001),
+            categorical(
+                "region", ["Barolo", "Asti", "Alba", "Langhe"], [0.5, 0.3, 0.2, 0.0], [0.1, 0.0, 0.2, 0.7], 0.001
+            ),
             categorical("organic", ["false", "true"], [0.61, 0.39], [0.58, 0.42], 0.7) | {"kind": "boolean"},
             date("bottled"),
         ],
@@ -269,7 +304,12 @@ def wine() -> Document:
 def wide() -> Document:
     draw = random.Random(2)
     columns = [
-        numeric(f"x{i:03d}", [draw.gauss(0, 1) for _ in range(40)], [draw.gauss(i / 150, 1) for _ in range(40)], 0.001 if i > 250 else 0.5)
+        numeric(
+            f"x{i:03d}",
+            [draw.gauss(0, 1) for _ in range(40)],
+            [draw.gauss(i / 150, 1) for _ in range(40)],
+            0.001 if i > 250 else 0.5,
+        )
         for i in range(500)
     ]
     return compose(columns, different=True)
@@ -279,7 +319,9 @@ def wide() -> Document:
 def evil() -> Document:
     """Hostile text in every place that takes text from the data or from the caller."""
     columns = [numeric(text, [0.0, 1.0, 2.0], [1.0, 2.0, 3.0], 0.001) | {"shift": text} for text in EVIL]
-    columns.append(categorical("levels", EVIL, [1 / len(EVIL)] * len(EVIL), [0.0, *[1 / (len(EVIL) - 1)] * (len(EVIL) - 1)], 0.01))
+    columns.append(
+        categorical("levels", EVIL, [1 / len(EVIL)] * len(EVIL), [0.0, *[1 / (len(EVIL) - 1)] * (len(EVIL) - 1)], 0.01)
+    )
     columns[0]["missing"] = _gaps(3, 3, 1, 3, 0.01)
     for text, column in zip(EVIL, columns, strict=False):
         column["reference"] = column["reference"] | {"most_common": text, text: text}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from howfar.report import wording
@@ -59,7 +60,7 @@ def histogram(column: dict[str, Any]) -> Histogram | None:
     edges = [_position(edge) for edge in shares["edges"]]
     low, span = edges[0], (edges[-1] - edges[0]) or 1.0
     places = [round(WIDTH * (edge - low) / span) for edge in edges]
-    widths = [right - left for left, right in zip(edges, edges[1:], strict=False)]
+    widths = [right - left for left, right in pairwise(edges)]
     even = max(widths) <= 1.01 * min(widths)
     heights = [
         [value if even else value / width for value, width in zip(shares[side], widths, strict=True)]
@@ -92,12 +93,13 @@ def cloud(reference: Sequence[Sequence[float]], current: Sequence[Sequence[float
     points = [*reference, *current]
     frames = [_frame([point[axis] for point in points]) for axis in range(2)]
 
+    # A dot is a stroke with thick ends. It needs some length: on paper, a stroke of none has no direction for a square end.
     def dots(chunk: Sequence[Sequence[float]]) -> str:
         placed = (
             [round(SIDE * (value - low) / span) for value, (low, span) in zip(point, frames, strict=True)]
             for point in chunk
         )
-        return "".join(f"M{x} {SIDE - y}h0" for x, y in placed if 0 <= x <= SIDE and 0 <= y <= SIDE)
+        return "".join(f"M{x} {SIDE - y}h.1" for x, y in placed if 0 <= x <= SIDE and 0 <= y <= SIDE)
 
     layers = tuple((dots(reference[i::_LAYERS]), dots(current[i::_LAYERS])) for i in range(_LAYERS))
     drawn = sum(path.count("M") for pair in layers for path in pair)
@@ -112,7 +114,9 @@ def _frame(values: list[float]) -> tuple[float, float]:
     inner = inner_high - inner_low
     if inner > 0:
         low, high = max(low, inner_low - _FAR * inner), min(high, inner_high + _FAR * inner)
-    span = (high - low) or 1.0
+    if high == low:
+        return low - 0.5, 1.0
+    span = high - low
     return low - _MARGIN * span, (1 + 2 * _MARGIN) * span
 
 

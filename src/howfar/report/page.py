@@ -44,10 +44,10 @@ def render(document: Mapping[str, Any]) -> str:
         DataError: the document is not one of a comparison.
 
     Example:
-        >>> from pathlib import Path
         >>> import howfar.report
-        >>> page = howfar.report.render(document)  # doctest: +SKIP
-        >>> _ = Path("report.html").write_text(page, encoding="utf-8")  # doctest: +SKIP
+        >>> howfar.report.render({"format": "recipe"})
+        Traceback (most recent call last):
+        howfar._errors.DataError: document: expected the document of a comparison ..., got format 'recipe', ...
     """
     found = document.get("format"), document.get("format_version")
     if found != ("howfar.comparison", 1):
@@ -62,18 +62,22 @@ def render(document: Mapping[str, Any]) -> str:
     plain = wording.clean(document)
     cards = [_card(column, rank) for rank, column in enumerate(plain["columns"], 1)]
     clouds = plain["projection"]
-    return _environment().get_template("page.html").render(
-        doc=plain,
-        cards=cards,
-        shown=_SHOWN_COLUMNS,
-        shown_rows=_SHOWN_ROWS,
-        shown_names=_SHOWN_NAMES,
-        n_different=sum(card.facts["different"] for card in cards),
-        missing=[card.facts for card in cards if card.facts["missing"]["different"]],
-        any_missing=any(_has_gaps(card.facts["missing"]) for card in cards),
-        cloud=charts.cloud(clouds["reference"], clouds["current"]) if _drawable(clouds) else None,
-        command=wording.command(plain["reference"]["name"], plain["current"]["name"], plain["settings"]),
-        chart=charts,
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            doc=plain,
+            cards=cards,
+            shown=_SHOWN_COLUMNS,
+            shown_rows=_SHOWN_ROWS,
+            shown_names=_SHOWN_NAMES,
+            n_different=sum(card.facts["different"] for card in cards),
+            missing=[card.facts for card in cards if card.facts["missing"]["different"]],
+            any_missing=any(_has_gaps(card.facts["missing"]) for card in cards),
+            cloud=charts.cloud(clouds["reference"], clouds["current"]) if _drawable(clouds) else None,
+            command=wording.command(plain["reference"]["name"], plain["current"]["name"], plain["settings"]),
+            chart=charts,
+        )
     )
 
 
@@ -117,6 +121,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "name": wording.name,
+        "breakable": wording.breakable,
         "number": wording.number,
         "share": wording.share,
         "p_value": wording.p_value,

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 # Besides control characters: line separators, and the marks that turn the direction of a text and so disguise it.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_LONGEST_NAME = 200
+_JOINT = re.compile(r"(?<=[_./-])(?=\w)")
+_LONGEST_TEXT = 160
 _NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -25,13 +29,23 @@ def clean(value: Any) -> Any:
 
 
 def name(text: str) -> str:
-    """A column name or a label, shortened in the middle where it is very long."""
-    if not text.strip():
-        return "(blank)"
-    if len(text) <= _LONGEST_NAME:
+    """A column name or a label."""
+    return brief(text) if text.strip() else "(blank)"
+
+
+def brief(text: str) -> str:
+    """A text, shortened in the middle where it is very long."""
+    if len(text) <= _LONGEST_TEXT:
         return text
-    half = _LONGEST_NAME // 2
+    half = _LONGEST_TEXT // 2
     return f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"
+
+
+def breakable(text: str) -> Markup:
+    """A name as HTML that may break a line after the signs that join its words."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(_JOINT.split(name(text)))
 
 
 def number(value: object) -> str:
@@ -39,7 +53,7 @@ def number(value: object) -> str:
     if value is None:
         return "\N{EM DASH}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return str(value)
+        return brief(str(value))
     if isinstance(value, int):
         text = f"{value:,}"
     elif value == 0 or 1e-4 <= abs(value) < 1e4:
@@ -71,8 +85,8 @@ def p_value(value: float | None) -> str:
 
 
 def arrows(text: str) -> str:
-    """The arrow of plain text as a true one."""
-    return text.replace("->", "\N{RIGHTWARDS ARROW}")
+    """One line of plain text, its arrow as a true one."""
+    return brief(text).replace("->", "\N{RIGHTWARDS ARROW}")
 
 
 def command(reference: str, current: str, settings: Mapping[str, Any]) -> str:
