@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch import Tensor
 from howfar.data.columns import Source
 from howfar.data.complaints import listed, refuse
 from howfar.data.table import Ignored
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def from_arrays(arrays: Mapping[str, Any], label: str, *, container: bool = False) -> Source:
@@ -72,15 +75,18 @@ def _append(source: Source, key: str, array: Any, label: str) -> None:
         array = array.reshape(shape[0], width)
         if len(shape) > 2:
             source.notes.append(f"{where}: each row of shape {shape[1:]} was flattened into {width} columns.")
-    if array.dtype.kind not in "biufUSMm":
+    if array.dtype.kind not in "biufUSMmO":
         what = "complex numbers; pass real and imaginary parts" if array.dtype.kind == "c" else f"{array.dtype} values"
         source.ignored += [Ignored(name, f"holds {what}") for name in names]
         return
     for name, values in zip(names, np.ascontiguousarray(array.T), strict=True):
-        source.series.append(series_of(name, values))
+        if array.dtype.kind == "O":
+            source.append(name, values.tolist())
+        else:
+            source.series.append(series_of(name, values))
 
 
-def series_of(name: str, values: Any) -> Any:
+def series_of(name: str, values: Any) -> pl.Series:
     """A Polars series from a 1-D numpy array of any kind that a column can have."""
     import numpy as np
     import polars as pl

@@ -31,6 +31,22 @@ class Source:
     ignored: list[Ignored] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def append(self, name: str, values: list[Any]) -> None:
+        """Add Python objects: a series where they are all of one type, else a column to ignore."""
+        import polars as pl
+
+        try:
+            series = pl.Series(name, values, strict=True)
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
+            series = pl.Series(name, values, dtype=pl.Object)
+        if series.dtype != pl.Object:
+            self.series.append(series)
+            return
+        types = sorted({type(value).__name__ for value in values if value is not None})
+        self.ignored.append(
+            Ignored(name, f"holds Python objects of type {', '.join(types[:4])}; give the column one type")
+        )
+
 
 def column_of(series: pl.Series) -> Column | Ignored:
     """The column that a series becomes, or why it becomes none."""

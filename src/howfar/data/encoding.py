@@ -83,34 +83,42 @@ def encode(pair: PairedTables, *, dtype: torch.dtype = torch.float64) -> Encoded
         >>> [(group.name, group.features) for group in groups]
         [('town', ('town = Bern', 'town = Wien')), ('late', ('late',))]
     """
-    features: list[Tensor] = []
     groups: list[Group] = []
     for column in pair.columns:
-        block, labels = _block(column)
-        start = len(features)
-        features += [feature.to(dtype) for feature in block]
-        groups.append(Group(column.name, column.kind, start, len(features), tuple(labels)))
+        labels = _labels(column)
+        start = groups[-1].stop if groups else 0
+        groups.append(Group(column.name, column.kind, start, start + len(labels), labels))
     n = pair.reference.n
-    points = torch.stack(features, dim=-1)
+    points = torch.zeros(n + pair.current.n, groups[-1].stop, dtype=dtype)
+    for column, group in zip(pair.columns, groups, strict=True):
+        _fill(points[:, group.slice], column)
     return Encoded(Measure.of(points[:n]), Measure.of(points[n:]), tuple(groups))
 
 
-def _block(column: PairedColumn) -> tuple[list[Tensor], list[str]]:
-    """The features (n + m,) of one column, and a label for each."""
+def _labels(column: PairedColumn) -> tuple[str, ...]:
+    own = [f"{column.name} = {level}" for level in column.levels] or [column.name]
+    gaps = column.reference.n_missing + column.current.n_missing
+    return (*own, f"{column.name} is missing") if gaps else tuple(own)
+
+
+def _fill(block: Tensor, column: PairedColumn) -> None:
+    """Write the features (n + m, k) of one column into zeros."""
     values = torch.cat([column.reference.values, column.current.values])
     missing = torch.cat([column.reference.missing, column.current.missing])
     if column.kind is Kind.CATEGORICAL:
-        codes = [*range(len(column.levels)), *([-1] if bool(missing.any()) else [])]
-        labels = [f"{column.name} = {level}" for level in column.levels] + [f"{column.name} is missing"]
-        return [(values == code).double() * math.sqrt(0.5) for code in codes], labels[: len(codes)]
+        # The code -1 of a missing value is the last feature, which is there whenever a value is missing.
+        block[torch.arange(len(values)), values] = math.sqrt(0.5)
+        return
     present = values[~missing]
-    if column.kind is Kind.BOOLEAN:
+    if not present.numel():
+        encoded = torch.zeros_like(values)
+    elif column.kind is Kind.BOOLEAN:
         encoded = values.masked_fill(missing, _median(present.sort().values))
     else:
         encoded = _scaled(values, present).masked_fill(missing, 0)
-    if not bool(missing.any()):
-        return [encoded], [column.name]
-    return [encoded, missing.double()], [column.name, f"{column.name} is missing"]
+    block[:, 0] = encoded
+    if block.shape[-1] > 1:
+        block[:, 1] = missing
 
 
 def _scaled(values: Tensor, present: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _SAVE_AGAIN = "Save it again: it was cut short while it was written or copied, or it is of another format."
 _NO_PICKLE = (
-    "refused: contains pickled objects, which can run code",
+    "pickled objects, refused because they can run code",
     "Save numbers only: numpy.save(..., allow_pickle=False), torch.save of tensors, or safetensors.",
 )
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from howfar._errors import DataError
 from howfar.data.arrays import series_of
 from howfar.data.columns import Source
 from howfar.data.complaints import refuse
-from howfar.data.table import Ignored
 
 if TYPE_CHECKING:
     import narwhals as nw
-    import polars as pl
 
 
 def from_frame(native: Any, label: str) -> Source | None:
@@ -26,49 +23,38 @@ def from_frame(native: Any, label: str) -> Source | None:
         columns = [frame] if isinstance(frame, nw.Series) else list(frame.iter_columns())
     except nw.exceptions.DuplicateError as error:
         raise refuse(label, "column names that differ", str(error), "Rename the columns.") from None
-    except (nw.exceptions.NarwhalsError, pl.exceptions.PolarsError) as error:
+    except (nw.exceptions.NarwhalsError, pl.exceptions.PolarsError, OSError) as error:
         raise refuse(label, "a DataFrame", str(error), "Pass a polars, pandas or pyarrow table.") from None
     except TypeError:
         return None
     source = Source([], len(frame))
     for i, column in enumerate(columns):
-        name = str(i) if column.name is None else str(column.name)
-        try:
-            source.series.append(_series(column, name))
-        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, DataError):
-            source.ignored.append(Ignored(name, f"holds {_content(column)}; give the column one type"))
+        _append(source, column, str(i) if column.name is None else str(column.name))
     source.notes += _index_note(native, label)
     return source
 
 
-def _series(column: nw.Series[Any], name: str) -> pl.Series:
+def _append(source: Source, column: nw.Series[Any], name: str) -> None:
     import narwhals as nw
     import polars as pl
 
     native = column.to_native()
     if isinstance(native, pl.Series):
-        return native.alias(name)
+        source.series.append(native.alias(name))
+        return
     if column.implementation.is_pyarrow():
-        series = pl.from_arrow(native)
-        assert isinstance(series, pl.Series)
-        return series.alias(name)
+        source.series.append(cast("pl.Series", pl.from_arrow(native)).alias(name))
+        return
     labels = column.dtype in (nw.Categorical, nw.Enum)
     if not labels:
         array = column.to_numpy()
         widened = column.dtype.is_integer() and array.dtype.kind == "f"
         if array.dtype.kind in "biufMm" and not widened:
-            return series_of(name, array).alias(name)  # type: ignore[no-any-return]
+            source.series.append(series_of(name, array))
+            return
     absent = column.is_null().to_list()
     values = [None if gone else str(v) if labels else v for v, gone in zip(column.to_list(), absent, strict=True)]
-    series = pl.Series(name, values, strict=True)
-    if series.dtype == pl.Object:
-        raise TypeError
-    return series
-
-
-def _content(column: nw.Series[Any]) -> str:
-    types = sorted({type(v).__name__ for v in column.head(1000).to_list() if v is not None})
-    return f"Python objects of type {', '.join(types[:4])}" if types else "Python objects"
+    source.append(name, values)
 
 
 def _index_note(native: Any, label: str) -> list[str]:

@@ -58,6 +58,9 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, object]:
     fix = "Mend the line, or export the file again if it was cut short."
     try:
         row = json.loads(line, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        got = f"{error.msg[0].lower()}{error.msg[1:]} at column {error.colno}"
+        raise refuse(path, f"a JSON object on line {number}", got, fix) from None
     except (ValueError, RecursionError) as error:
         raise refuse(path, f"a JSON object on line {number}", str(error), fix) from None
     if not isinstance(row, dict):

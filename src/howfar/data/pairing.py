@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from howfar.data.columns import column_of
 from howfar.data.complaints import listed, nearest, refuse
 from howfar.data.table import Column, Ignored, Kind, Table
+from howfar.data.text import typed
 
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_IDENTIFIER_SHARE = 1 / 3
+"""Where more distinct texts than this share of all values are found, none is frequent enough to compare."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +90,15 @@ def pair(
 ) -> PairedTables:
     """Two tables on their common columns, in the order of the reference.
 
-    Both sides of a column get one kind. Booleans against numbers are read as 0 and 1; text against numbers
-    (or against booleans) is read as such where every level of the text is one; any other difference of
-    kinds is a `Conflict`. Integers stay numeric. A column without any value on one side takes the kind of the
+    Both sides of a column get one kind. Booleans against numbers are read as 0 and 1; text against numbers,
+    booleans or dates is read as such where every level of the text is one; any other difference of kinds is
+    a `Conflict`. Integers stay numeric. A column without any value on one side takes the kind of the
     other side and is missing throughout.
 
     Categorical sides share the union of their levels, so a level that one side lacks counts as one that has
     no rows there. Beyond `max_levels` levels the most frequent of both sides together are kept and the rest
-    folded into "(other)"; where more than half of all values differ from one another (identifiers, free
-    text) all are folded into one, so that only missingness is compared. All of this depends on the two
+    folded into "(other)"; where there are more levels than a third of the values (identifiers, free text)
+    all are folded into one, so that only missingness is compared. All of this depends on the two
     samples together and not on which row came from which side, so a permutation test stays exact.
 
     Args:
@@ -206,7 +208,7 @@ def _ignored(left: Column | Ignored, right: Column | Ignored) -> list[tuple[str,
 def _reconciled(left: Column, right: Column, max_levels: int) -> PairedColumn | Conflict:
     notes: list[str] = []
     if left.kind is not right.kind:
-        left_read, right_read = _read_as(left, right.kind), _read_as(right, left.kind)
+        left_read, right_read = _read_as(left, right), _read_as(right, left)
         if left_read is not None:
             notes.append(f"{left.kind.value} values of the reference were read as {left_read.kind.value}.")
             left = left_read
@@ -223,34 +225,37 @@ def _reconciled(left: Column, right: Column, max_levels: int) -> PairedColumn | 
     return PairedColumn(left.name, left.kind, left, right, left.unit, left.levels, tuple(notes))
 
 
-def _read_as(column: Column, kind: Kind) -> Column | None:
-    """The column as `kind`, where that loses nothing."""
-    if column.kind is Kind.BOOLEAN and kind is Kind.NUMERIC:
-        return replace(column, kind=kind)
+def _read_as(column: Column, like: Column) -> Column | None:
+    """The column in the kind and unit of `like`, where every value of it has one."""
+    import polars as pl
+
+    if column.kind is Kind.BOOLEAN and like.kind is Kind.NUMERIC:
+        return replace(column, kind=Kind.NUMERIC)
     if column.kind is not Kind.CATEGORICAL:
         return None
-    if kind is Kind.BOOLEAN:
-        truth = {"true": 1.0, "false": 0.0}
-        meanings = [truth.get(level.strip().lower()) for level in column.levels]
-    elif kind is Kind.NUMERIC:
-        meanings = [float(level) if _NUMBER.fullmatch(level) else None for level in column.levels]
-    else:
+    meaning = column_of(typed(pl.Series(column.name, column.levels))[0])
+    if isinstance(meaning, Ignored) or meaning.n_missing or (meaning.kind, meaning.unit) != (like.kind, like.unit):
         return None
-    if any(meaning is None for meaning in meanings):
-        return None
-    # The appended NaN is what the code -1 of a missing value picks.
-    table = torch.tensor([*meanings, torch.nan], dtype=torch.float64)
-    return replace(column, kind=kind, values=table[column.values], levels=())
+    # The code -1 of a missing value picks the NaN at the end.
+    values = torch.cat([meaning.values, meaning.values.new_tensor([torch.nan])])[column.values]
+    return replace(meaning, values=values, missing=column.missing, dtype=column.dtype)
 
 
 def _conflict(left: Column, right: Column) -> Conflict:
     here, there = (f"{c.kind.value}{f' ({c.unit})' if c.unit else ''}" for c in (left, right))
     reason = f"{here} in the reference and {there} in the current table"
-    for side, column in (("reference", left), ("current", right)):
+    for side, column in (("reference", left), ("current table", right)):
         if column.kind is Kind.CATEGORICAL:
-            odd = [level for level in column.levels if not _NUMBER.fullmatch(level)]
-            reason += f"; text in the {side} is such as {listed(odd, 3)}"
+            reason += f", where the {side} holds text such as {listed(_not_numbers(column.levels), 3)}"
     return Conflict(left.name, here, there, f"{reason}. Give the column one type on both sides.")
+
+
+def _not_numbers(levels: tuple[str, ...]) -> list[str]:
+    import polars as pl
+
+    text = pl.Series(levels)
+    odd = text.filter(text.cast(pl.Float64, strict=False).is_null())
+    return (odd if len(odd) else text).to_list()
 
 
 def _share_levels(left: Column, right: Column, max_levels: int) -> tuple[Column, Column, list[str]]:
@@ -260,7 +265,7 @@ def _share_levels(left: Column, right: Column, max_levels: int) -> tuple[Column,
     notes = []
     if len(union) > max_levels:
         counts = torch.bincount(torch.cat([c[c >= 0] for c in codes]), minlength=len(union))
-        identifiers = len(union) > int(counts.sum()) / 2
+        identifiers = len(union) > _IDENTIFIER_SHARE * int(counts.sum())
         keep = [] if identifiers else _most_frequent(counts, max_levels - 1)
         rest = _unused("(any value)" if identifiers else "(other)", union)
         target = torch.full((len(union),), len(keep))

@@ -94,15 +94,15 @@ def _all_parse(found: pl.Series, cells: pl.Series) -> bool:
 def _remarks(cells: pl.Series, named: int) -> list[str]:
     """What looks like a number, a date or a level and was read otherwise."""
     notes = []
-    sample = cells.drop_nulls().head(_SAMPLE)
-    if sample.str.contains(r"^[+-]?\d{1,3}([,' ]\d{3})*([.,]\d+)?$").all():
+    parted = cells.filter(cells.str.contains(r"[,' ]"))
+    if len(parted) and cells.str.contains(r"^[+-]?\d[\d,' ]*(\.\d+)?$").all():
         notes.append(
-            f"Column {cells.name!r} holds text such as {sample[0]!r}: separators inside numbers are not read. "
+            f"Column {cells.name!r} holds text such as {parted[0]!r}: separators inside numbers are not read. "
             "Write 1234.5 to have numbers."
         )
-    elif sample.str.contains(r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b").all():
+    elif cells.str.contains(r"^\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b").all():
         notes.append(
-            f"Column {cells.name!r} holds text such as {sample[0]!r}: the order of day and month is not guessed. "
+            f"Column {cells.name!r} holds text such as {cells.drop_nulls()[0]!r}: the order of day and month is not guessed. "
             "Write 2024-03-31 to have dates."
         )
     if named:
