@@ -79,6 +79,7 @@ def numeric(name: str, reference: list[float], current: list[float], p: float, b
     return {
         "name": name,
         "kind": "numeric",
+        "unit": "",
         "effect": effect,
         "p_value": p,
         "p_adjusted": min(1.0, 2 * p),
@@ -130,6 +131,7 @@ def categorical(name: str, labels: list[str], reference: list[float], current: l
     return {
         "name": name,
         "kind": "categorical",
+        "unit": "",
         "effect": sum(abs(a - b) for a, b in zip(reference, current, strict=True)) / 2,
         "p_value": p,
         "p_adjusted": p,
@@ -147,7 +149,7 @@ def categorical(name: str, labels: list[str], reference: list[float], current: l
 
 
 def date(name: str) -> Document:
-    months = [f"2024-{month:02d}-01T00:00:00" for month in range(1, 13)]
+    months = [f"2024-{month:02d}-01" for month in range(1, 13)]
     left = [0.14 - 0.01 * i for i in range(10)]
     left.append(1 - sum(left))
     right = [0.01 * i for i in range(1, 11)]
@@ -164,7 +166,8 @@ def date(name: str) -> Document:
     }
     return {
         "name": name,
-        "kind": "date",
+        "kind": "datetime",
+        "unit": "days since 1970-01-01",
         "effect": 0.31,
         "p_value": 0.003,
         "p_adjusted": 0.02,
@@ -293,8 +296,10 @@ def wine() -> Document:
         different=True,
         only_in_reference=["cellar"],
         only_in_current=["shelf", "price"],
-        conflicts=[{"column": "vintage", "reference": "date", "current": "numeric"}],
-        ignored=[{"column": "id", "reason": "every value is unique text"}],
+        conflicts=[
+            {"column": "vintage", "reference": "datetime", "current": "numeric", "reason": "dates are no numbers"}
+        ],
+        ignored=[{"column": "id", "reason": "every value is unique text", "side": "current"}],
         subsample={"rows_reference": 59, "rows_current": 71, "reason": "All rows fit."},
         warnings=["bottled: 9 of 71 dates could not be read and count as missing."],
     )
@@ -331,8 +336,8 @@ def evil() -> Document:
         different=True,
         only_in_reference=EVIL,
         only_in_current=EVIL,
-        conflicts=[{"column": text, "reference": text, "current": text} for text in EVIL],
-        ignored=[{"column": text, "reason": text} for text in EVIL],
+        conflicts=[{"column": text, "reference": text, "current": text, "reason": text} for text in EVIL],
+        ignored=[{"column": text, "reason": text, "side": text} for text in EVIL],
         warnings=EVIL,
         subsample={"rows_reference": 3, "rows_current": 3, "reason": EVIL[0]},
         reference={"name": EVIL[2], "rows": 3},

@@ -19,32 +19,49 @@ def column(edges, reference, current, medians=(None, None), labels=None):
 
 
 def test_histogram_of_equal_bins():
-    drawn = charts.histogram(column([0.0, 1.0, 2.0, 4.0 / 2 + 1], [0.5, 0.5, 0.0], [0.0, 0.25, 0.75], (1.5, 9.0)))
+    drawn = charts.histogram(column([0.0, 1.0, 2.0, 3.0], [0.5, 0.5, 0.0], [0.0, 0.25, 0.75], (1.5, 9.0)))
     # The tallest bar, 0.75, reaches 296 of 300; a third of the width is 333.
     assert drawn.reference == "M0 300V103H333V103H667V300H1000V300Z"
     assert drawn.current == "M0 300V300H333V201H667V4H1000V300"
     assert drawn.top == "75\N{NARROW NO-BREAK SPACE}%"
     assert drawn.ends == ("0", "3")
     assert drawn.medians == (500, 1000)
+    assert drawn.even
     assert drawn.bins[2].text == "2 to 3: reference 0\N{NARROW NO-BREAK SPACE}%, current 75\N{NARROW NO-BREAK SPACE}%"
     assert [(bar.x, bar.width) for bar in drawn.bins] == [(0, 333), (333, 334), (667, 333)]
 
 
-def test_histogram_of_unequal_bins_shows_density():
-    drawn = charts.histogram(column([0.0, 1.0, 4.0], [0.25, 0.75], [1.0, 0.0]))
-    # 0.25 over a width of 1 and 0.75 over a width of 3 are one height.
-    heights = re.findall(r"V(\d+)H", drawn.reference)
-    assert heights == ["226", "226"]
-    assert drawn.top == ""
+def test_far_tails_take_one_bar_each():
+    drawn = charts.histogram(column([-100.0, 0.0, 1.0, 2.0, 900.0], [0.25] * 4, [0.0, 0.5, 0.5, 0.0], (0.5, -50.0)))
+    assert [(bar.x, bar.width) for bar in drawn.bins] == [(0, 250), (250, 250), (500, 250), (750, 250)]
+    assert not drawn.even
+    assert drawn.ends == ("−100", "900")
+    assert drawn.medians == (375, 125)
 
 
-def test_histogram_of_dates_follows_the_calendar():
-    drawn = charts.histogram(
-        column(["2024-01-01", "2024-01-11", "2024-04-10T00:00:00"], [1.0, 0.0], [0.0, 1.0], ("2024-01-11", None))
-    )
-    assert drawn.bins[0].width == 100
-    assert drawn.medians == (100, None)
-    assert drawn.ends == ("2024-01-01", "2024-04-10")
+@pytest.mark.parametrize(
+    ("edges", "median", "place"),
+    [
+        (["2024-01-01", "2024-01-11", "2024-01-21"], "2024-01-16", 750),
+        (["2024-01-01", "2024-01-01T12:00:00", "2024-01-02"], "2024-01-01T06:00:00", 250),
+        (["08:00:00", "10:00:00", "12:00:00"], "09:30:00", 375),
+        (["-2 seconds", "0 seconds", "2 seconds"], "1.5 seconds", 875),
+        (["early", "later", "late"], "later", None),
+    ],
+)
+def test_moments_stand_where_the_clock_and_the_calendar_put_them(edges, median, place):
+    drawn = charts.histogram(column(edges, [1.0, 0.0], [0.0, 1.0], (median, None)))
+    assert drawn.medians == (place, None)
+    assert drawn.even == (place is not None)
+    assert [bar.width for bar in drawn.bins] == [500, 500]
+    assert drawn.ends == (edges[0], edges[-1])
+
+
+def test_bins_of_whole_numbers_bear_their_number():
+    drawn = charts.histogram(column([-0.5, 0.5, 1.5, 2.5], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], (0.0, 1.0)))
+    assert [bar.text.split(":")[0] for bar in drawn.bins] == ["0", "1", "2"]
+    assert drawn.ends == ("0", "2")
+    assert drawn.medians == (167, 500)
 
 
 def test_no_histogram_without_edges():
@@ -112,6 +129,8 @@ def test_numbers(value, text):
         (0.5, "50 %"),
         (0.1234, "12.3 %"),
         (1e-5, "< 0.1 %"),
+        (1 - 1e-16, "100 %"),
+        (0.29, "29 %"),
         (0.99999, "> 99.9 %"),
     ],
 )
@@ -140,8 +159,16 @@ def test_names_break_after_their_joints_and_stay_escaped():
 
 def test_command_survives_the_shell():
     settings = {"alpha": 0.01, "tolerance": 0.2, "columns": ["a b", "$(rm)"]}
-    text = wording.command("my file.csv", "'; echo 1", settings)
+    text = wording.repeat("my file.csv", "'; echo 1.csv", settings)
     assert shlex.split(text) == [
-        *["howfar", "compare", "my file.csv", "'; echo 1", "--alpha", "0.01", "--tolerance", "0.2"],
+        *["howfar", "compare", "my file.csv", "'; echo 1.csv", "--alpha", "0.01", "--tolerance", "0.2"],
         *["--columns", "a b,$(rm)"],
     ]
+
+
+def test_tables_in_memory_are_compared_again_by_a_call():
+    settings = {"alpha": 0.05, "n_permutations": 999, "seed": 3, "tolerance": None, "max_rows": 500, "columns": ["a'"]}
+    assert wording.repeat("reference", "current", settings) == (
+        """howfar.compare(reference, current, columns=["a'"], alpha=0.05, n_permutations=999, max_rows=500, """
+        "generator=torch.Generator().manual_seed(3))"
+    )

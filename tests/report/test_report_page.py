@@ -124,8 +124,8 @@ def test_page_says_what_the_document_says(wine):
     assert any("9 of 71 dates" in text for text in shown)
     assert any(text.startswith("Missing values changed in") for text in shown)
     assert len(page.with_class("card")) == len(wine["columns"])
-    n_different = sum(column["different"] for column in wine["columns"])
-    assert f"{n_different} of {len(wine['columns'])}" in shown
+    n_moved = sum(column["different"] or column["missing"]["different"] for column in wine["columns"])
+    assert f"{n_moved} of {len(wine['columns'])}" in shown
     bars = page.with_class("effect")
     assert [("is-different" in bar["class"].split()) for bar in bars] == [
         column["different"] for column in wine["columns"]

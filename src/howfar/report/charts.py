@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -30,7 +32,8 @@ class Bin:
 class Histogram:
     """Two histograms over the same bins, as paths in a box of WIDTH x HEIGHT.
 
-    `top` is the share of rows that the upper edge stands for, empty where bins of unequal width have no such number.
+    Every bar is as wide as the next, so far tails that share one bin do not squeeze the rest; `even` is whether the
+    bins are, too, and the axis so a true scale. `top` is the share of rows that the upper edge stands for.
     """
 
     reference: str
@@ -39,6 +42,7 @@ class Histogram:
     ends: tuple[str, str]
     top: str
     medians: tuple[int | None, int | None]
+    even: bool
 
 
 @dataclass(frozen=True)
@@ -53,38 +57,34 @@ class Cloud:
 
 
 def histogram(column: dict[str, Any]) -> Histogram | None:
-    """The drawing of a numeric or date column, or None where there is nothing to draw."""
+    """The drawing of a numeric or datetime column, or None where there is nothing to draw."""
     shares = column["histogram"]
     if shares is None or shares["edges"] is None:
         return None
+    sides = shares["reference"], shares["current"]
     edges = [_position(edge) for edge in shares["edges"]]
-    low, span = edges[0], (edges[-1] - edges[0]) or 1.0
-    places = [round(WIDTH * (edge - low) / span) for edge in edges]
-    widths = [right - left for left, right in pairwise(edges)]
-    even = max(widths) <= 1.01 * min(widths)
-    heights = [
-        [value if even else value / width for value, width in zip(shares[side], widths, strict=True)]
-        for side in ("reference", "current")
-    ]
-    top = max(max(side) for side in heights) or 1.0
-    names = [wording.number(edge) if isinstance(edge, (int, float)) else _day(edge) for edge in shares["edges"]]
+    names = [wording.number(edge) for edge in shares["edges"]]
+    labels = [f"{low} to {high}" for low, high in pairwise(names)]
+    if _whole(edges):
+        labels = [wording.number(round(edge + 0.5)) for edge in shares["edges"][:-1]]
+        names = [labels[0], labels[-1]]
+    places = [round(WIDTH * i / (len(edges) - 1)) for i in range(len(edges))]
+    top = max(map(max, sides)) or 1.0
     bins = tuple(
-        Bin(
-            places[i],
-            places[i + 1] - places[i],
-            f"{names[i]} to {names[i + 1]}: reference {wording.share(shares['reference'][i])}, "
-            f"current {wording.share(shares['current'][i])}",
-        )
-        for i in range(len(widths))
+        Bin(left, right - left, f"{label}: reference {wording.share(a)}, current {wording.share(b)}")
+        for (left, right), label, a, b in zip(pairwise(places), labels, *sides, strict=True)
     )
-    medians = [_place(column[side].get("median"), low, span) for side in ("reference", "current")]
     return Histogram(
-        reference=_steps(places, heights[0], top) + "Z",
-        current=_steps(places, heights[1], top),
+        reference=_steps(places, sides[0], top) + "Z",
+        current=_steps(places, sides[1], top),
         bins=bins,
         ends=(names[0], names[-1]),
-        top=wording.share(top) if even else "",
-        medians=(medians[0], medians[1]),
+        top=wording.share(top),
+        medians=(
+            _place(column["reference"].get("median"), edges),
+            _place(column["current"].get("median"), edges),
+        ),
+        even=_even(edges),
     )
 
 
@@ -125,19 +125,38 @@ def _steps(places: list[int], heights: list[float], top: float) -> str:
     return f"M{places[0]} {HEIGHT}{''.join(tops)}V{HEIGHT}"
 
 
-def _place(value: object, low: float, span: float) -> int | None:
-    if value is None:
+def _place(value: float | str | None, edges: list[float | None]) -> int | None:
+    """Where a value stands among equally wide bars; None where it or an edge is no number or moment."""
+    position = None if value is None else _position(value)
+    known = [edge for edge in edges if edge is not None]
+    if position is None or len(known) < len(edges):
         return None
-    return min(WIDTH, max(0, round(WIDTH * (_position(value) - low) / span)))
+    i = min(max(bisect_right(known, position) - 1, 0), len(known) - 2)
+    within = (position - known[i]) / (known[i + 1] - known[i]) if known[i + 1] > known[i] else 0.5
+    return round(WIDTH * (i + min(1.0, max(0.0, within))) / (len(known) - 1))
 
 
-def _position(edge: Any) -> float:
-    if isinstance(edge, str):
+def _whole(edges: list[float | None]) -> bool:
+    """Whether each bin holds one whole number, half a unit from either edge."""
+    return all(edge is not None and edge % 1 == 0.5 for edge in edges) and all(
+        left is not None and right is not None and right - left == 1 for left, right in pairwise(edges)
+    )
+
+
+def _even(edges: list[float | None]) -> bool:
+    """Whether all bins have one width, to the rounding of dates to days."""
+    known = [edge for edge in edges if edge is not None]
+    widths = [right - left for left, right in pairwise(known)]
+    return len(known) == len(edges) and max(widths) <= 1.5 * min(widths)
+
+
+def _position(edge: float | str) -> float | None:
+    """A number for a number, a date and time, a time of day, or a number with its unit; None for another text."""
+    if not isinstance(edge, str):
+        return float(edge)
+    with suppress(ValueError):
         moment = datetime.fromisoformat(edge)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    return float(edge)
-
-
-def _day(edge: str) -> str:
-    """A date without a time of day that is midnight."""
-    return edge.removesuffix("+00:00").removesuffix("Z").removesuffix("T00:00:00").replace("T", " ")
+    with suppress(ValueError):
+        return sum(float(part) * 60.0**-k for k, part in enumerate(edge.split(" ")[0].split(":")))
+    return None

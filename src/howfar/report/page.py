@@ -27,7 +27,7 @@ class Card:
     rank: int
     histogram: charts.Histogram | None
     bars: list[dict[str, Any]]
-    more_bars: int
+    more_bars: list[dict[str, Any]]
     caption: str
 
 
@@ -71,11 +71,11 @@ def render(document: Mapping[str, Any]) -> str:
             shown=_SHOWN_COLUMNS,
             shown_rows=_SHOWN_ROWS,
             shown_names=_SHOWN_NAMES,
-            n_different=sum(card.facts["different"] for card in cards),
+            n_moved=sum(card.facts["different"] or card.facts["missing"]["different"] for card in cards),
             missing=[card.facts for card in cards if card.facts["missing"]["different"]],
             any_missing=any(_has_gaps(card.facts["missing"]) for card in cards),
             cloud=charts.cloud(clouds["reference"], clouds["current"]) if _drawable(clouds) else None,
-            command=wording.command(plain["reference"]["name"], plain["current"]["name"], plain["settings"]),
+            command=wording.repeat(plain["reference"]["name"], plain["current"]["name"], plain["settings"]),
             chart=charts,
         )
     )
@@ -95,8 +95,8 @@ def _card(column: dict[str, Any], rank: int) -> Card:
         rank=rank,
         histogram=charts.histogram(column),
         bars=bars[:_SHOWN_LEVELS],
-        more_bars=max(0, len(bars) - _SHOWN_LEVELS),
-        caption=f"Distribution of {wording.name(column['name'])} in reference and current. {wording.arrows(column['shift'])}",
+        more_bars=bars[_SHOWN_LEVELS:],
+        caption=f"Distribution of {wording.name(column['name'])} in reference and current. {wording.arrows(wording.brief(column['shift']))}",
     )
 
 
@@ -126,6 +126,7 @@ def _environment() -> Environment:
         "share": wording.share,
         "p_value": wording.p_value,
         "arrows": wording.arrows,
+        "brief": wording.brief,
         "gaps": _has_gaps,
     }
     return environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _JOINT = re.compile(r"(?<=[_./-])(?=\w)")
 _LONGEST_TEXT = 160
+_ROUNDING = 1e-9
 _NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 
 
@@ -70,6 +72,8 @@ def share(value: float | None) -> str:
     if value is None:
         return "\N{EM DASH}"
     percent = 100 * value
+    if abs(percent - round(percent)) < _ROUNDING:
+        percent = round(percent)
     if 0 < percent < 0.1:
         return f"<{_NARROW_SPACE}0.1{_NARROW_SPACE}%"
     if 99.9 < percent < 100:
@@ -85,15 +89,27 @@ def p_value(value: float | None) -> str:
 
 
 def arrows(text: str) -> str:
-    """One line of plain text, its arrow as a true one."""
-    return brief(text).replace("->", "\N{RIGHTWARDS ARROW}")
+    """The arrows of plain text as true ones."""
+    return text.replace("->", "\N{RIGHTWARDS ARROW}")
 
 
-def command(reference: str, current: str, settings: Mapping[str, Any]) -> str:
-    """The command line that makes this comparison again."""
+def repeat(reference: str, current: str, settings: Mapping[str, Any]) -> str:
+    """What to type to make this comparison again: a command for two files, a call for two tables in memory."""
+    if not (PurePath(reference).suffix and PurePath(current).suffix):
+        return _call(settings)
     words = ["howfar", "compare", reference, current, "--alpha", str(settings["alpha"])]
     if settings["tolerance"] is not None:
         words += ["--tolerance", str(settings["tolerance"])]
     if settings["columns"] is not None:
         words += ["--columns", ",".join(settings["columns"])]
     return shlex.join(words)
+
+
+def _call(settings: Mapping[str, Any]) -> str:
+    names = [
+        key for key in ("columns", "alpha", "tolerance", "n_permutations", "max_rows") if settings[key] is not None
+    ]
+    options = [f"{key}={settings[key]!r}" for key in names]
+    if settings["seed"] is not None:
+        options.append(f"generator=torch.Generator().manual_seed({settings['seed']})")
+    return f"howfar.compare(reference, current, {', '.join(options)})"
