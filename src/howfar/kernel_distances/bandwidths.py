@@ -138,8 +138,8 @@ def _weighted_middle(cloud: Tensor, weights: Tensor) -> Tensor:
     counts = (weights[rows] * weights[columns])[order]
     below = counts.double().cumsum(0)
     half = (below[-1] / 2).reshape(1)
-    # Rounding of the running sum must not decide whether a pair ends exactly at half.
-    slack = half * 1e-9
+    # Rounding of the weights must not decide whether a pair ends exactly at half.
+    slack = half * 1e-6
     lower, upper = (
         distances[torch.searchsorted(below, target).clamp_max(len(distances) - 1)][0]
         for target in (half - slack, half + slack)

@@ -153,22 +153,22 @@ def _alone(kernel: kernels.Kernel) -> Shared:
 
 
 def _points(points: Any, labels: Tensor) -> Tensor:
-    points = _checks.check_points(points, "points").detach()
-    points = points.to(torch.promote_types(points.dtype, torch.float32))
-    if points.ndim != 2:
+    checked = _checks.check_points(points, "points").detach()
+    cloud = checked.to(torch.promote_types(checked.dtype, torch.float32))
+    if cloud.ndim != 2:
         raise ShapeError(
-            complaint("points", "one cloud (N, d)", f"shape {tuple(points.shape)}", "Test one batch element at a time.")
+            complaint("points", "one cloud (N, d)", f"shape {tuple(cloud.shape)}", "Test one batch element at a time.")
         )
-    if labels.ndim != 2 or labels.shape[0] != len(points):
+    if labels.ndim != 2 or labels.shape[0] != len(cloud):
         raise ShapeError(
             complaint(
                 "labels",
-                f"shape ({len(points)}, B), one row per pooled point",
+                f"shape ({len(cloud)}, B), one row per pooled point",
                 f"{tuple(labels.shape)}",
                 "Pass the labels of howfar.two_sample.permutations.",
             )
         )
-    return points
+    return cloud
 
 
 def _two_on_each_side(labels: Tensor) -> None:

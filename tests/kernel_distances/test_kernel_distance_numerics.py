@@ -1,0 +1,147 @@
+"""Derivatives, shifted data, coincident points, batches, dtypes, memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from howfar.kernel_distances import energy_distance, mmd, mmd2, multi_kernel_mmd, witness
+
+F64 = torch.float64
+
+
+def clouds(seed, *shapes, dtype=F64):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(*shape, generator=generator, dtype=dtype) for shape in shapes]
+
+
+def simplex(seed, *shape):
+    weights = torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=F64) + 0.1
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def free_of_the_simplex(function, a, b):
+    """Finite differences leave the simplex by more than the check of user input allows: normalise inside."""
+    return function(a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True))
+
+
+CASES = {
+    "unbiased": lambda x, y, a, b: mmd2(x, y, a=a, b=b, bandwidth=1.3),
+    "biased": lambda x, y, a, b: mmd2(x, y, a=a, b=b, bandwidth=[1.0, 2.0], estimator="biased"),
+    "laplacian": lambda x, y, a, b: mmd2(x, y, a=a, b=b, kernel="laplacian", bandwidth=1.3, estimator="biased"),
+    "polynomial": lambda x, y, a, b: mmd2(x, y, a=a, b=b, kernel="polynomial", estimator="biased"),
+    "energy": lambda x, y, a, b: energy_distance(x, y, a=a, b=b),
+    "energy unbiased": lambda x, y, a, b: energy_distance(x, y, a=a, b=b, estimator="unbiased", exponent=1.5),
+    "mmd": lambda x, y, a, b: mmd(x, y + 1, a=a, b=b, bandwidth=1.3, estimator="biased"),
+    "witness": lambda x, y, a, b: witness(x, y, x, a=a, b=b, bandwidth=1.3),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("d", [1, 2])
+def test_first_and_second_derivatives(name, d):
+    x, y = clouds(0, (2, 4, d), (3, d))
+    a, b = simplex(1, 4), simplex(2, 3)
+    inputs = [t.requires_grad_() for t in (x, y, a, b)]
+
+    def function(x, y, a, b):
+        return free_of_the_simplex(lambda a, b: CASES[name](x, y, a, b), a, b)
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("estimator", ["linear", "block"])
+def test_derivatives_of_estimators_without_weights(estimator):
+    x, y = (t.requires_grad_() for t in clouds(3, (2, 6, 2), (2, 5, 2)))
+    function = lambda x, y: mmd2(x, y, bandwidth=1.3, estimator=estimator)
+    assert torch.autograd.gradcheck(function, (x, y))
+    assert torch.autograd.gradgradcheck(function, (x, y))
+
+
+SHIFTED = {
+    "mmd2": mmd2,
+    "multi kernel": multi_kernel_mmd,
+    "linear": lambda x, y: mmd2(x, y, estimator="linear"),
+    "energy": energy_distance,
+    "energy unbiased": lambda x, y: energy_distance(x, y, estimator="unbiased"),
+}
+
+
+@pytest.mark.parametrize("name", SHIFTED)
+@pytest.mark.parametrize("d", [1, 3, 40])
+def test_shifted_float32(name, d):
+    x, y = clouds(4, (300, d), (200, d), dtype=torch.float32)
+    # What float32 keeps of the shifted points is the data; the distance has to be that of these points.
+    x, y = x + 1e4, y + 1e4 + 0.5
+    truth = SHIFTED[name](x.double(), y.double())
+    torch.testing.assert_close(SHIFTED[name](x, y).double(), truth, rtol=2e-4, atol=2e-6)
+
+
+DISTANCES = {
+    "mmd2": lambda x, y: mmd2(x, y, estimator="biased"),
+    "mmd2 laplacian": lambda x, y: mmd2(x, y, kernel="laplacian", estimator="biased"),
+    "mmd": lambda x, y: mmd(x, y, estimator="biased"),
+    "multi kernel": multi_kernel_mmd,
+    "energy": energy_distance,
+}
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("d", [1, 2, 30])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_zero_with_finite_gradient_on_equal_clouds(name, d, dtype):
+    (x,) = clouds(5, (6, d), dtype=dtype)
+    for cloud in (x, x[:1], x[:1].repeat(4, 1), torch.zeros(3, d, dtype=dtype)):
+        first, second = cloud.clone().requires_grad_(), cloud.clone().requires_grad_()
+        value = DISTANCES[name](first, second)
+        assert abs(value.item()) <= (1e-7 if name != "mmd" else 1e-3)
+        for grad in torch.autograd.grad(value, (first, second)):
+            assert torch.isfinite(grad).all()
+            assert grad.abs().max() < 10
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("d", [1, 2])
+def test_batch_is_a_loop(name, d):
+    x, y = clouds(6, (2, 1, 5, d), (3, 4, d))
+    values = DISTANCES[name](x, y)
+    assert values.shape == (2, 3)
+    for i in range(2):
+        for j in range(3):
+            torch.testing.assert_close(values[i, j], DISTANCES[name](x[i, 0], y[j]))
+
+
+@pytest.mark.parametrize("name", DISTANCES)
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, F64])
+def test_dtype_is_kept(name, d, dtype):
+    x, y = (t.to(dtype) for t in clouds(7, (5, d), (4, d)))
+    value = DISTANCES[name](x, y)
+    assert value.dtype == dtype
+    torch.testing.assert_close(value.double(), DISTANCES[name](x.double(), y.double()), rtol=2e-2, atol=1e-3)
+
+
+def test_half_precision_does_not_overflow():
+    x, y = torch.full((3, 2), 500.0, dtype=torch.float16), torch.zeros(3, 2, dtype=torch.float16)
+    assert energy_distance(x, y).item() == pytest.approx(2 * 500 * 2**0.5, rel=1e-3)
+    assert torch.isfinite(mmd2(x, y, estimator="biased"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["mmd2(x, y)", "energy_distance(x, y)", "witness(x, y, x).sum()"])
+def test_memory_is_linear(call):
+    program = f"""
+import resource, torch
+from howfar.kernel_distances import energy_distance, mmd2, witness
+x, y = torch.randn(12_000, 3, requires_grad=True), torch.randn(12_000, 3)
+mmd2(x[:500], y[:500]).backward()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+({call}).backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(out.stdout) < 200_000, "kB: one (n, n) float32 matrix alone has 576 MB"
