@@ -35,8 +35,8 @@ def adjust_min_p(
     """Step-down min-p adjustment (Westfall and Young 1993, algorithm 2.8) of statistics on shared labellings.
 
     Column 0 holds the observed statistics, large values speak against the null. Exact for any dependence between the
-    rows. No combined p-value can be much below K / (1 + B), since each of K rows is the most extreme once: use many
-    labellings for many rows.
+    rows. A single row that stands out is adjusted to about K / (1 + B) at best, because the other rows have a most
+    extreme labelling too: use many labellings for many rows.
 
     Example:
         >>> import torch
