@@ -9,6 +9,20 @@ from howfar.adversarial.f_gan import (
     f_gan_generator,
     variational_form,
 )
+from howfar.adversarial.games import (
+    BCE,
+    FGAN,
+    EnergyBased,
+    Hinge,
+    LeastSquares,
+    Logistic,
+    Minimax,
+    NonSaturating,
+    Objective,
+    RelativisticAverage,
+    RelativisticPaired,
+    Wasserstein,
+)
 from howfar.adversarial.losses import (
     bce_critic,
     energy_critic,
@@ -25,24 +39,9 @@ from howfar.adversarial.losses import (
     score_generator,
     wasserstein_critic,
 )
-from howfar.adversarial.objectives import (
-    BCE,
-    FGAN,
-    OBJECTIVES,
-    EnergyBased,
-    Hinge,
-    LeastSquares,
-    Logistic,
-    Minimax,
-    NonSaturating,
-    Objective,
-    RelativisticAverage,
-    RelativisticPaired,
-    Row,
-    Wasserstein,
-    objective,
-)
+from howfar.adversarial.objectives import OBJECTIVES, Row, objective
 from howfar.adversarial.penalties import (
+    PENALTIES,
     calibrated_wasserstein,
     clip_weights,
     critic_slopes,
@@ -53,6 +52,7 @@ __all__ = [
     "BCE",
     "FGAN",
     "OBJECTIVES",
+    "PENALTIES",
     "EnergyBased",
     "Hinge",
     "LeastSquares",

@@ -36,7 +36,7 @@ class Batches:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Penalty:
     """One penalty: where the slope is taken, and what it costs.
 
     Attributes:
@@ -105,7 +105,7 @@ def gradient_penalty(
         >>> adversarial.gradient_penalty(lambda z: z @ torch.tensor([3.0, 4.0]), real=x, fake=y, weight=1.0)
         tensor(16.)
     """
-    row = KINDS[_checks.check_choice(kind, "kind", KINDS)]
+    row = PENALTIES[_checks.check_choice(kind, "kind", PENALTIES)]
     weight = _checks.check_number(weight, "weight", least=0.0)
     target = _checks.check_positive(target, "target")
     if row.centred and target != 1.0:
@@ -344,12 +344,12 @@ def _half(squared: Tensor) -> Tensor:
     return squared.mean() / 2
 
 
-KINDS: dict[str, Kind] = {
-    "two-sided": Kind(_interpolates, _two_sided, ("real", "fake")),
-    "one-sided": Kind(_interpolates, _one_sided, ("real", "fake")),
-    "zero": Kind(_interpolates, Tensor.mean, ("real", "fake"), centred=True),
-    "r1": Kind(_reals, _half, ("real",), centred=True),
-    "r2": Kind(_fakes, _half, ("fake",), centred=True),
-    "dragan": Kind(_around_reals, _two_sided, ("real",)),
+PENALTIES: dict[str, Penalty] = {
+    "two-sided": Penalty(_interpolates, _two_sided, ("real", "fake")),
+    "one-sided": Penalty(_interpolates, _one_sided, ("real", "fake")),
+    "zero": Penalty(_interpolates, Tensor.mean, ("real", "fake"), centred=True),
+    "r1": Penalty(_reals, _half, ("real",), centred=True),
+    "r2": Penalty(_fakes, _half, ("fake",), centred=True),
+    "dragan": Penalty(_around_reals, _two_sided, ("real",)),
 }
 """Every penalty by its name."""

@@ -32,6 +32,14 @@ class Averaging(TypedDict, total=False):
 
 def check_scores(value: Any, name: str) -> Tensor:
     """Scores (N, ...) of one batch, in at least float32."""
+    return _widened(_check_batch(value, name))
+
+
+def _widened(scores: Tensor) -> Tensor:
+    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+
+
+def _check_batch(value: Any, name: str) -> Tensor:
     scores = _checks.as_tensor(value, name)
     if scores.ndim == 0:
         raise ShapeError(
@@ -46,7 +54,7 @@ def check_scores(value: Any, name: str) -> Tensor:
         raise ShapeError(
             complaint(name, "at least one score", f"shape {tuple(scores.shape)}", "Skip empty batches (drop_last).")
         )
-    return scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
+    return scores
 
 
 def check_score_pair(real: Any, fake: Any, *, paired: bool = False) -> tuple[Tensor, Tensor]:
@@ -63,7 +71,7 @@ def check_score_pair(real: Any, fake: Any, *, paired: bool = False) -> tuple[Ten
                 "A relativistic loss compares fakes with reals in the generator's step too: pass real=critic(x).",
             )
         )
-    x, y = check_scores(real, "real"), check_scores(fake, "fake")
+    x, y = _check_batch(real, "real"), _check_batch(fake, "fake")
     _checks.check_same_kind(x, y, "real", "fake")
     if x.shape[1:] != y.shape[1:]:
         raise ShapeError(
@@ -83,7 +91,7 @@ def check_score_pair(real: Any, fake: Any, *, paired: bool = False) -> tuple[Ten
                 "A paired loss needs equal batches: draw as many fakes as reals.",
             )
         )
-    return x, y
+    return _widened(x), _widened(y)
 
 
 def mean_score(terms: Tensor, weights: Tensor | None, name: str) -> Tensor:
