@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -36,6 +37,11 @@ def group(name: str) -> list[str]:
 def test_the_package_is_typed() -> None:
     assert (ROOT / "src/howfar/py.typed").is_file()
     assert "Typing :: Typed" in PROJECT["project"]["classifiers"]
+
+
+def test_the_command_is_there() -> None:
+    module, _, function = PROJECT["project"]["scripts"]["howfar"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_torch_has_a_tested_floor_and_no_ceiling() -> None:
