@@ -98,10 +98,7 @@ def main() -> int:
     for pair in (wine_cultivars(), wine_halves(), digits()):
         pair.report.unlink(missing_ok=True)
         code = compare(pair)
-        if pair.report.is_file():
-            verdict = verdicts.get(code, f"exit code {code}")
-        else:
-            verdict = f"no report, exit code {code}"
+        verdict = verdicts.get(code, f"exit code {code}") if pair.report.is_file() else f"no report, exit code {code}"
         right = verdict == verdicts[pair.expected]
         failed |= not right
         lines.append(f"{pair.title}: {verdict}" + (f" -> {pair.report}" if right else " -- NOT what was expected"))
