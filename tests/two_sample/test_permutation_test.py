@@ -185,12 +185,12 @@ def perturbed_uniform(rng, n, amplitude, bumps=2):
     """Uniform on [0, 1] with smooth bumps of random sign (Schrab et al. 2023, eq. 17), by rejection."""
     signs = rng.choice([-1, 1], bumps)
 
+    def half(v):
+        inside = np.abs(v) < 1
+        return np.where(inside, np.exp(-1 / np.where(inside, 1 - v**2, 1)), 0)
+
     def bump(u):
-        up, down = (u > -1) & (u < -0.5), (u > -0.5) & (u < 0)
-        with np.errstate(divide="ignore"):
-            return np.where(up, np.exp(-1 / (1 - (4 * u + 3) ** 2)), 0) - np.where(
-                down, np.exp(-1 / (1 - (4 * u + 1) ** 2)), 0
-            )
+        return half(4 * u + 3) - half(4 * u + 1)
 
     draws = rng.uniform(size=(6 * n, 2))
     density = 1 + amplitude * np.e * sum(s * bump(bumps * draws[:, 0] - j - 1) for j, s in enumerate(signs))
