@@ -77,13 +77,13 @@ def _append(source: Source, key: str, array: Any, label: str) -> None:
             source.notes.append(f"{where}: each row of shape {shape[1:]} was flattened into {width} columns.")
     if array.dtype.kind not in "biufUSMmO":
         what = "complex numbers; pass real and imaginary parts" if array.dtype.kind == "c" else f"{array.dtype} values"
-        source.ignored += [Ignored(name, f"holds {what}") for name in names]
+        source.entries += [Ignored(name, f"holds {what}") for name in names]
         return
     for name, values in zip(names, np.ascontiguousarray(array.T), strict=True):
         if array.dtype.kind == "O":
             source.append(name, values.tolist())
         else:
-            source.series.append(series_of(name, values))
+            source.entries.append(series_of(name, values))
 
 
 def series_of(name: str, values: Any) -> pl.Series:

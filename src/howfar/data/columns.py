@@ -24,11 +24,10 @@ _TOO_LARGE = (
 
 @dataclass
 class Source:
-    """What a reader hands over: series of `n` rows, and what it has to say about them."""
+    """What a reader hands over: `n` rows of series, what is no series, and what it has to say about them."""
 
-    series: list[pl.Series]
+    entries: list[pl.Series | Ignored]
     n: int
-    ignored: list[Ignored] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def append(self, name: str, values: list[Any]) -> None:
@@ -40,10 +39,10 @@ class Source:
         except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             series = pl.Series(name, values, dtype=pl.Object)
         if series.dtype != pl.Object:
-            self.series.append(series)
+            self.entries.append(series)
             return
         types = sorted({type(value).__name__ for value in values if value is not None})
-        self.ignored.append(
+        self.entries.append(
             Ignored(name, f"holds Python objects of type {', '.join(types[:4])}; give the column one type")
         )
 

@@ -37,22 +37,22 @@ def _read(path: Path, separator: str | None) -> Source:
     content: bytes | Path = _unpacked(path) if path.suffix.lower() == ".gz" else path
     head = content[:_HEAD] if isinstance(content, bytes) else _head(path)
     _check_text(path, head)
-    separator = separator or _separator(head)
-    header, second = _first_rows(path, content, separator)
+    found = separator or _separator(head)
+    header, second = _first_rows(path, content, found)
     numbered = _is_data(header)
     names = [str(i) for i in range(len(header))] if numbered else [name.strip() for name in header]
     _check_names(path, names)
     if not numbered and second is None:
         raise refuse(path, "a header line and rows", "a header line only", "Check the export that made the file.")
-    frame = _frame(path, content, separator, names, numbered)
+    frame = _frame(path, content, found, names, numbered)
     source = Source([], frame.height)
     if numbered:
         source.notes.append(f"{path}: the first line holds numbers, not names, so the columns are numbered from 0.")
-    if separator != "," and path.suffix.lower() not in (".tsv", ".tab"):
-        source.notes.append(f"{path}: fields are parted by {separator!r}.")
+    if found not in (separator, ","):
+        source.notes.append(f"{path}: fields are parted by {found!r}.")
     for name in names:
         series, notes = typed(frame.drop_in_place(name))
-        source.series.append(series)
+        source.entries.append(series)
         source.notes += notes
     return source
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _SAVE_AGAIN = "Save it again: it was cut short while it was written or copied, or it is of another format."
-_END_OF_STREAM = b"\0\0\0\0"
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 _NO_PICKLE = (
     "pickled objects, refused because they can run code",
     "Save numbers only: numpy.save(..., allow_pickle=False), torch.save of tensors, or safetensors.",
@@ -79,7 +79,7 @@ def _read_arrow(path: Path) -> Source:
 
 
 def _source(frame: pl.DataFrame) -> Source:
-    return Source(frame.get_columns(), frame.height)
+    return Source(list(frame.get_columns()), frame.height)
 
 
 def _read_npy(path: Path) -> Source:

@@ -40,17 +40,17 @@ def _append(source: Source, column: nw.Series[Any], name: str) -> None:
 
     native = column.to_native()
     if isinstance(native, pl.Series):
-        source.series.append(native.alias(name))
+        source.entries.append(native.alias(name))
         return
     if column.implementation.is_pyarrow():
-        source.series.append(cast("pl.Series", pl.from_arrow(native)).alias(name))
+        source.entries.append(cast("pl.Series", pl.from_arrow(native)).alias(name))
         return
     labels = column.dtype in (nw.Categorical, nw.Enum)
     if not labels:
         array = column.to_numpy()
         widened = column.dtype.is_integer() and array.dtype.kind == "f"
         if array.dtype.kind in "biufMm" and not widened:
-            source.series.append(series_of(name, array))
+            source.entries.append(series_of(name, array))
             return
     absent = column.is_null().to_list()
     values = [None if gone else str(v) if labels else v for v, gone in zip(column.to_list(), absent, strict=True)]

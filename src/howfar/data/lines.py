@@ -30,7 +30,7 @@ def read_ndjson(path: Path) -> Source:
     for series in frame.get_columns():
         present = series.dtype == pl.String and series.null_count() < len(series)
         found = times(series) if present else None
-        source.series.append(series if found is None else found)
+        source.entries.append(series if found is None else found)
     return source
 
 

@@ -109,23 +109,20 @@ def _read_file(path: Path, key: str | None) -> Source:
 
 
 def _table(source: Source, label: str) -> Table:
-    names = [series.name for series in source.series] + [gone.name for gone in source.ignored]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
+    order = tuple(entry.name for entry in source.entries)
+    if len(set(order)) < len(order):
+        twice = sorted({name for name in order if order.count(name) > 1})
         raise refuse(label, "column names that differ", f"{listed(twice)} more than once", "Rename the columns.")
-    if names and not source.n:
-        raise refuse(label, "at least one row", "none", "Check the filter or the export that made it.")
-    columns: list[Column] = []
-    ignored = list(source.ignored)
-    notes = list(source.notes)
-    for series in source.series:
-        column = column_of(series)
-        if isinstance(column, Ignored):
-            ignored.append(column)
-            continue
-        columns.append(column)
-        if column.n_infinite:
-            notes.append(f"Column {column.name!r}: {column.n_infinite} infinite values count as missing.")
-    if not columns and not ignored:
+    if not order:
         raise refuse(label, "at least one column", "none", "Check the export that made it.")
-    return Table(label, source.n, tuple(columns), tuple(ignored), tuple(notes))
+    if not source.n:
+        raise refuse(label, "at least one row", "none", "Check the filter or the export that made it.")
+    entries = [entry if isinstance(entry, Ignored) else column_of(entry) for entry in source.entries]
+    columns = tuple(entry for entry in entries if isinstance(entry, Column))
+    ignored = tuple(entry for entry in entries if isinstance(entry, Ignored))
+    infinite = (
+        f"Column {column.name!r}: {column.n_infinite} infinite values count as missing."
+        for column in columns
+        if column.n_infinite
+    )
+    return Table(label, source.n, columns, ignored, (*source.notes, *infinite), order)

@@ -162,7 +162,8 @@ def pair(
 
 def _entries(table: Table) -> dict[str, Column | Ignored]:
     entries: tuple[Column | Ignored, ...] = (*table.columns, *table.ignored)
-    return {entry.name: entry for entry in entries}
+    named = {entry.name: entry for entry in entries}
+    return {name: named[name] for name in table.order or named}
 
 
 def _wanted(reference: Table, current: Table, columns: Iterable[str] | None) -> list[str] | None:
@@ -308,7 +309,7 @@ def _unused(label: str, levels: list[str]) -> str:
 
 
 def _aligned(table: Table, columns: list[Column]) -> Table:
-    return replace(table, columns=tuple(columns), ignored=())
+    return replace(table, columns=tuple(columns), ignored=(), order=tuple(column.name for column in columns))
 
 
 def _check_comparable(conflicts: list[Conflict], ignored: list[tuple[str, Ignored]]) -> None:

@@ -91,6 +91,7 @@ class Table:
         columns: the columns that can be compared, in the order of the source.
         ignored: the columns that cannot, each with the reason.
         notes: what else a careful reader should know about how the source was read.
+        order: the names of all columns of the source, compared or ignored, in its order.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Table:
     columns: tuple[Column, ...]
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,7 +121,8 @@ class Table:
 
     def select(self, columns: Iterable[str]) -> Table:
         """The table of these columns only, in this order."""
-        return replace(self, columns=tuple(self[name] for name in columns), ignored=())
+        chosen = tuple(self[name] for name in columns)
+        return replace(self, columns=chosen, ignored=(), order=tuple(column.name for column in chosen))
 
     def take(self, rows: Tensor) -> Table:
         """The table of these rows only (indices or a boolean mask)."""
