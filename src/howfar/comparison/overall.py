@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from howfar import kernels, ops
+from howfar import ops
 from howfar.comparison import wording
 from howfar.comparison.records import ColumnComparison, Distance, Locations, Projection, Row
 from howfar.data import Encoded, Kind, PairedColumn, PairedTables
 from howfar.kernel_distances import median_distance
+from howfar.kernels import Gaussian, Kernel
 
 ENCODED_UNIT = "robust standard units"
 LOCATED_ROWS = 10
 LOCATED_COLUMNS = 5
 PROJECTED_ROWS = 2000
 
-_RELABELINGS_AT_ONCE = 256
+_ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +48,67 @@ class Clouds:
         """Rows of the reference and of the current cloud."""
         return self.n, len(self.points) - self.n
 
-    @cached_property
-    def total_distances(self) -> Tensor:
-        """(N, 2): the sum of the distances of every row to the rows of either side."""
-        sides = self.points.new_zeros(len(self.points), 2)
-        sides[: self.n, 0] = 1
-        sides[self.n :, 1] = 1
-        return -ops.kernel_sum(self.points, self.points, sides, kernel=kernels.Energy()).double()
+    def pair_sums(
+        self,
+        kernel: Kernel,
+        labels: Tensor,  # (N, B) float, one where a row is called reference
+        progress: Callable[[float], None],
+    ) -> PairSums:
+        """All that is needed of the kernel between all pairs of rows, in one pass over them."""
+        n, m = self.sizes
+        signed = (labels / n - (1 - labels) / m).to(self.points.dtype)
+        sides = torch.zeros_like(signed[:, :2])
+        sides[:n, 0] = 1
+        sides[n:, 1] = 1
+        columns = torch.cat([signed, sides], 1)
+        null, totals = torch.zeros(labels.shape[1], dtype=torch.float64), []
+        for rows in torch.arange(len(self.points)).split(_ROWS_AT_ONCE):
+            applied = ops.kernel_sum(self.points[rows], self.points, columns, kernel=kernel)
+            null += (signed[rows] * applied[:, :-2]).sum(0, dtype=torch.float64)
+            totals.append(applied[:, -2:].double())
+            progress(float(rows[-1] + 1) / len(self.points))
+        return PairSums(self.sizes, null, torch.cat(totals))
+
+    def gaussian(self) -> Gaussian:
+        """The Gaussian kernel as wide as the median distance of the pooled rows."""
+        return Gaussian(float(median_distance(self.points)))
+
+
+@dataclass(frozen=True, eq=False)
+class PairSums:
+    """Sums of one kernel over the pairs of two clouds.
+
+    Attributes:
+        sizes: n and m.
+        null: (B,), the squared discrepancy of the two sides under every relabeling, all pairs: mean k within both
+            sides minus twice that between them. For the kernel -|x - y| this is the energy distance.
+        totals: (N, 2), for every row the sum of k to the rows of either side.
+    """
+
+    sizes: tuple[int, int]
+    null: Tensor
+    totals: Tensor
+
+    def p_value(self) -> float:
+        """Of the observed labels, the first, among all."""
+        return float((self.null >= self.null[0]).double().mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Energy:
+    """The energy distance between two clouds and what follows from the same sums of distances."""
+
+    sums: PairSums
 
     def mean_distances(self) -> tuple[float, float, float]:
         """E|X - Y|, E|X - X'| and E|Y - Y'| over distinct rows."""
-        (n, m), sums = self.sizes, self.total_distances
-        within = [float(s) / max(k * (k - 1), 1) for s, k in ((sums[:n, 0].sum(), n), (sums[n:, 1].sum(), m))]
-        return float(sums[:n, 1].sum()) / (n * m), within[0], within[1]
+        (n, m), totals = self.sums.sizes, -self.sums.totals
+        first, second = float(totals[:n, 0].sum()), float(totals[n:, 1].sum())
+        return float(totals[:n, 1].sum()) / (n * m), first / max(n * (n - 1), 1), second / max(m * (m - 1), 1)
+
+    def distance(self) -> float:
+        """2 E|X - Y| - E|X - X'| - E|Y - Y'| of the two clouds as they are (all pairs), >= 0."""
+        return max(0.0, float(self.sums.null[0]))
 
     def effect(self) -> float:
         """sqrt(1 - (E|X - X'| + E|Y - Y'|) / (2 E|X - Y|)), 0..1: zero when nothing differs, one for two points.
@@ -72,56 +121,32 @@ class Clouds:
         between, first, second = self.mean_distances()
         return max(0.0, 1 - (first + second) / (2 * between)) ** 0.5 if between > 0 else 0.0
 
-    def energy_distance(self) -> float:
-        """2 E|X - Y| - E|X - X'| - E|Y - Y'| of the two clouds as they are (all pairs), >= 0."""
-        (n, m), (between, first, second) = self.sizes, self.mean_distances()
-        return max(0.0, 2 * between - first * (n - 1) / n - second * (m - 1) / m)
-
     def leanings(self) -> tuple[Tensor, Tensor]:
         """How much nearer, on average, each row is to its own side than to the other: (n,) and (m,).
 
         The witness function of the energy distance, without the row itself: mean |z - other| - mean |z - own|.
         """
-        (n, m), sums = self.sizes, self.total_distances
-        reference = sums[:n, 1] / m - sums[:n, 0] / max(n - 1, 1)
-        current = sums[n:, 0] / n - sums[n:, 1] / max(m - 1, 1)
+        (n, m), totals = self.sums.sizes, -self.sums.totals
+        reference = totals[:n, 1] / m - totals[:n, 0] / max(n - 1, 1)
+        current = totals[n:, 0] / n - totals[n:, 1] / max(m - 1, 1)
         return reference, current
 
-    def null(
-        self,
-        kernel: kernels.Kernel,
-        labels: Tensor,  # (N, B) float, one where a row is called reference
-    ) -> Tensor:
-        """(B,): mean k within both sides minus twice that between them, all pairs, under every relabeling."""
-        (n, m), parts = self.sizes, []
-        for some in labels.split(_RELABELINGS_AT_ONCE, dim=1):
-            signed = (some / n - (1 - some) / m).to(self.points.dtype)
-            applied = ops.kernel_sum(self.points, self.points, signed, kernel=kernel)
-            parts.append((signed * applied).sum(0, dtype=torch.float64))
-        return torch.cat(parts)
 
-    def gaussian(self) -> kernels.Gaussian:
-        """The Gaussian kernel as wide as the median distance of the pooled rows."""
-        return kernels.Gaussian(float(median_distance(self.points)))
-
-
-def distances(clouds: Clouds, energy_p: float, discrepancies: Tensor, width: float) -> tuple[Distance, ...]:
-    """The overall distances as records; `discrepancies` is the null of the squared MMD, the observed value first."""
-    square = max(0.0, float(discrepancies[0]))
-    mmd_p = float((discrepancies >= discrepancies[0]).double().mean())
+def distances(energy: Energy, mmd: PairSums, width: float) -> tuple[Distance, ...]:
+    """The overall distances as records; `mmd` holds the sums of the Gaussian kernel of this width."""
     return (
         Distance(
             "energy_distance",
             "Energy distance",
-            clouds.energy_distance(),
+            energy.distance(),
             ENCODED_UNIT,
-            energy_p,
+            energy.sums.p_value(),
             "0 when the tables agree; 2 E|X-Y| - E|X-X'| - E|Y-Y'| over all encoded columns",
         ),
         Distance(
             "energy_effect",
             "Energy effect",
-            clouds.effect(),
+            energy.effect(),
             "0 to 1",
             None,
             "the root of the energy distance by 2 E|X-Y|, sample bias removed: 0 no difference, 1 complete",
@@ -129,16 +154,16 @@ def distances(clouds: Clouds, energy_p: float, discrepancies: Tensor, width: flo
         Distance(
             "mmd",
             "MMD, Gaussian kernel",
-            square**0.5,
+            max(0.0, float(mmd.null[0])) ** 0.5,
             "none",
-            mmd_p,
+            mmd.p_value(),
             f"bandwidth {wording.number(width)} {ENCODED_UNIT} (median distance); tested by itself",
         ),
     )
 
 
 def locate(
-    clouds: Clouds, pair: PairedTables, rows: tuple[Tensor, Tensor], ranked: list[ColumnComparison]
+    energy: Energy, pair: PairedTables, rows: tuple[Tensor, Tensor], ranked: list[ColumnComparison]
 ) -> Locations:
     """The rows that lean most to their own side, with their values in the columns that moved most."""
     shown = [column.name for column in ranked if column.moved][:LOCATED_COLUMNS] or [
@@ -147,7 +172,7 @@ def locate(
     by_name = {column.name: column for column in pair.columns}
     columns = [by_name[name] for name in shown]
     sides = []
-    for side, leaning in enumerate(clouds.leanings()):
+    for side, leaning in enumerate(energy.leanings()):
         best = leaning.topk(min(LOCATED_ROWS, len(leaning))).indices
         found = [i for i in best.tolist() if leaning[i] > 0]
         origins = rows[side][found].tolist() if found else []

@@ -37,7 +37,7 @@ def compare(
     alpha: float = 0.05,
     tolerance: float | None = None,
     n_permutations: int = 999,
-    max_rows: int = 10_000,
+    max_rows: int = 5_000,
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
@@ -89,11 +89,15 @@ def compare(
     encoded = data.encode(_take(pair, rows), dtype=torch.float32 if large else torch.float64)
     clouds = overall.Clouds.of(encoded)
     samples = [ColumnSample.of(column) for column in pair.columns]
-    progress(0.05)
+    progress(0.1)
 
-    statistics, tests, discrepancies, width = _statistics(
-        samples, clouds, strata, settings.n_permutations, generator, progress
+    per_column, labels = _column_statistics(
+        samples, strata, settings.n_permutations, generator, _part(progress, 0.1, 0.5)
     )
+    energy = overall.Energy(clouds.pair_sums(kernels.Energy(), labels, _part(progress, 0.5, 0.75)))
+    gaussian = clouds.gaussian()
+    mmd = clouds.pair_sums(gaussian, labels, _part(progress, 0.75, 1.0))
+    statistics, tests = _family(samples, energy.sums.null, per_column)
     joint = joint_test(statistics)
     described = [
         describe.describe(
@@ -107,7 +111,7 @@ def compare(
     ranked = judgement.rank(described)
     verdict = judgement.judge(
         ranked,
-        overall_effect=clouds.effect(),
+        overall_effect=energy.effect(),
         overall_different=float(joint.p_adjusted[0]) <= settings.alpha,
         p_value=joint.p_combined,
         alpha=settings.alpha,
@@ -115,24 +119,22 @@ def compare(
         sides=sides,
         n_tests=len(statistics),
     )
-    result = Comparison(
+    return Comparison(
         verdict=verdict,
         reference=sides[0],
         current=sides[1],
-        distances=overall.distances(clouds, float(joint.p_values[0]), discrepancies, width),
+        distances=overall.distances(energy, mmd, float(gaussian.s)),
         columns=tuple(ranked),
         only_in_reference=pair.only_in_reference,
         only_in_current=pair.only_in_current,
         conflicts=tuple(Conflicting(c.name, c.reference, c.current, c.reason) for c in pair.conflicts),
         ignored=tuple(IgnoredColumn(column.name, column.reason, side) for side, column in pair.ignored),
         projection=overall.project(clouds, generator),
-        locations=overall.locate(clouds, pair, rows, ranked),
+        locations=overall.locate(energy, pair, rows, ranked),
         subsample=_subsample(strata, settings.max_rows),
         settings=settings,
         warnings=(*pair.notes, *_warnings(sides)),
     )
-    progress(1.0)
-    return result
 
 
 def _silent(_share: float) -> None:
@@ -200,46 +202,52 @@ def _taken(column: PairedColumn, rows: tuple[Tensor, Tensor]) -> PairedColumn:
     return replace(column, reference=column.reference.take(rows[0]), current=column.current.take(rows[1]))
 
 
-def _statistics(
+def _part(progress: Progress, start: float, stop: float) -> Progress:
+    """Progress of a part of the work that runs from `start` to `stop` of the whole."""
+    return lambda share: progress(start + (stop - start) * share)
+
+
+def _column_statistics(
     samples: list[ColumnSample],
-    clouds: overall.Clouds,
     strata: Strata,
     n_permutations: int,
     generator: torch.Generator,
     progress: Progress,
-) -> tuple[Tensor, dict[tuple[int, str], int], Tensor, float]:
-    """All statistics on shared relabelings: (K, B + 1), which row belongs to which test, the squared MMD, its width.
-
-    Row 0 is the energy distance. A column that a side has no value of, or that misses nothing, has no row for that.
-    """
+) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+    """The statistics (B + 1,) of values and missing rows of every column, and the labels of the subsample's rows."""
     counted = [CountStatistics.of(sample) for sample in samples]
     inside, _ = strata.parts()
-    blocks: list[list[Tensor]] = []
+    blocks: list[list[tuple[Tensor, Tensor]]] = []
     labels_inside: list[Tensor] = []
     done = 0
     for labels in strata.relabelings(n_permutations, generator):
-        blocks.append([statistic for count in counted for statistic in count(labels)])
+        blocks.append([count(labels) for count in counted])
         labels_inside.append(labels[inside])
         done += labels.shape[1]
-        progress(0.05 + 0.45 * done / (n_permutations + 1))
-    per_column = [torch.cat(parts) for parts in zip(*blocks, strict=True)]
+        progress(done / (n_permutations + 1))
+    per_column = [
+        (torch.cat([values for values, _ in parts]), torch.cat([missing for _, missing in parts]))
+        for parts in zip(*blocks, strict=True)
+    ]
+    return per_column, torch.cat(labels_inside, 1)
 
-    labels = torch.cat(labels_inside, 1)
-    energy = clouds.null(kernels.Energy(), labels)
-    progress(0.75)
-    gaussian = clouds.gaussian()
-    discrepancies = clouds.null(gaussian, labels)
-    progress(0.98)
 
+def _family(
+    samples: list[ColumnSample], energy: Tensor, per_column: list[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[tuple[int, str], int]]:
+    """All tests of the comparison (K, B + 1), the energy distance first, and the row of each column's tests.
+
+    A column without a value on one side, or without a missing row, has no row for that.
+    """
     rows, tests = [energy], {}
-    for k, sample in enumerate(samples):
+    for k, (sample, (values, missing)) in enumerate(zip(samples, per_column, strict=True)):
         if sample.comparable:
             tests[k, "values"] = len(rows)
-            rows.append(per_column[2 * k])
+            rows.append(values)
         if sum(sample.n_missing):
             tests[k, "missing"] = len(rows)
-            rows.append(per_column[2 * k + 1])
-    return torch.stack(rows), tests, discrepancies, float(gaussian.s)
+            rows.append(missing)
+    return torch.stack(rows), tests
 
 
 def _outcome(joint: JointTest, row: int | None) -> tuple[float, float] | None:
