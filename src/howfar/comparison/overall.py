@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,14 +13,13 @@ from howfar.comparison import wording
 from howfar.comparison.records import ColumnComparison, Distance, Locations, Projection, Row
 from howfar.data import Encoded, Kind, PairedColumn, PairedTables
 from howfar.kernel_distances import median_distance
-from howfar.kernels import Gaussian, Kernel
+from howfar.kernels import Energy, Gaussian
+from howfar.two_sample.permutation_test import p_value
 
 ENCODED_UNIT = "robust standard units"
 LOCATED_ROWS = 10
 LOCATED_COLUMNS = 5
 PROJECTED_ROWS = 2000
-
-_ROWS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,67 +47,19 @@ class Clouds:
         """Rows of the reference and of the current cloud."""
         return self.n, len(self.points) - self.n
 
-    def pair_sums(
-        self,
-        kernel: Kernel,
-        labels: Tensor,  # (N, B) float, one where a row is called reference
-        progress: Callable[[float], None],
-    ) -> PairSums:
-        """All that is needed of the kernel between all pairs of rows, in one pass over them."""
-        n, m = self.sizes
-        signed = (labels / n - (1 - labels) / m).to(self.points.dtype)
-        sides = torch.zeros_like(signed[:, :2])
-        sides[:n, 0] = 1
-        sides[n:, 1] = 1
-        columns = torch.cat([signed, sides], 1)
-        null, totals = torch.zeros(labels.shape[1], dtype=torch.float64), []
-        for rows in torch.arange(len(self.points)).split(_ROWS_AT_ONCE):
-            applied = ops.kernel_sum(self.points[rows], self.points, columns, kernel=kernel)
-            null += (signed[rows] * applied[:, :-2]).sum(0, dtype=torch.float64)
-            totals.append(applied[:, -2:].double())
-            progress(float(rows[-1] + 1) / len(self.points))
-        return PairSums(self.sizes, null, torch.cat(totals))
-
-    def gaussian(self) -> Gaussian:
-        """The Gaussian kernel as wide as the median distance of the pooled rows."""
-        return Gaussian(float(median_distance(self.points)))
-
-
-@dataclass(frozen=True, eq=False)
-class PairSums:
-    """Sums of one kernel over the pairs of two clouds.
-
-    Attributes:
-        sizes: n and m.
-        null: (B,), the squared discrepancy of the two sides under every relabeling, all pairs: mean k within both
-            sides minus twice that between them. For the kernel -|x - y| this is the energy distance.
-        totals: (N, 2), for every row the sum of k to the rows of either side.
-    """
-
-    sizes: tuple[int, int]
-    null: Tensor
-    totals: Tensor
-
-    def p_value(self) -> float:
-        """Of the observed labels, the first, among all."""
-        return float((self.null >= self.null[0]).double().mean())
-
-
-@dataclass(frozen=True, eq=False)
-class Energy:
-    """The energy distance between two clouds and what follows from the same sums of distances."""
-
-    sums: PairSums
+    @cached_property
+    def totals(self) -> Tensor:
+        """(N, 2) float64: the sum of the distances of every row to the rows of either side."""
+        sides = torch.zeros_like(self.points[:, :1]).expand(-1, 2).clone()
+        sides[: self.n, 0] = 1
+        sides[self.n :, 1] = 1
+        return -ops.kernel_sum(self.points, self.points, sides, kernel=Energy()).double()
 
     def mean_distances(self) -> tuple[float, float, float]:
         """E|X - Y|, E|X - X'| and E|Y - Y'| over distinct rows."""
-        (n, m), totals = self.sums.sizes, -self.sums.totals
+        (n, m), totals = self.sizes, self.totals
         first, second = float(totals[:n, 0].sum()), float(totals[n:, 1].sum())
         return float(totals[:n, 1].sum()) / (n * m), first / max(n * (n - 1), 1), second / max(m * (m - 1), 1)
-
-    def distance(self) -> float:
-        """2 E|X - Y| - E|X - X'| - E|Y - Y'| of the two clouds as they are (all pairs), >= 0."""
-        return max(0.0, float(self.sums.null[0]))
 
     def effect(self) -> float:
         """sqrt(1 - (E|X - X'| + E|Y - Y'|) / (2 E|X - Y|)), 0..1: zero when nothing differs, one for two points.
@@ -126,27 +77,49 @@ class Energy:
 
         The witness function of the energy distance, without the row itself: mean |z - other| - mean |z - own|.
         """
-        (n, m), totals = self.sums.sizes, -self.sums.totals
+        (n, m), totals = self.sizes, self.totals
         reference = totals[:n, 1] / m - totals[:n, 0] / max(n - 1, 1)
         current = totals[n:, 0] / n - totals[n:, 1] / max(m - 1, 1)
         return reference, current
 
 
-def distances(energy: Energy, mmd: PairSums, width: float) -> tuple[Distance, ...]:
-    """The overall distances as records; `mmd` holds the sums of the Gaussian kernel of this width."""
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """A squared distance between the clouds under every relabeling (1 + B,), the observed one first."""
+
+    null: Tensor
+
+    @property
+    def value(self) -> float:
+        """The observed one, >= 0."""
+        return max(0.0, float(self.null[0]))
+
+    def p_value(self) -> float:
+        """Of this distance alone, never 0."""
+        return p_value(self.null, torch.finfo(torch.float32).eps)
+
+
+def gaussian_of_median(points: Tensor, generator: torch.Generator) -> Gaussian:
+    """The Gaussian kernel as wide as the median distance of pooled rows, whatever their labels."""
+    # Only so many rows, taken by position, decide the median; a random order makes their choice blind to the labels.
+    return Gaussian(float(median_distance(points[torch.randperm(len(points), generator=generator)])))
+
+
+def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tuple[Distance, ...]:
+    """The overall distances as records; `mmd` is squared, of a Gaussian kernel of this width."""
     return (
         Distance(
             "energy_distance",
             "Energy distance",
-            energy.distance(),
+            energy.value,
             ENCODED_UNIT,
-            energy.sums.p_value(),
+            energy.p_value(),
             "0 when the tables agree; 2 E|X-Y| - E|X-X'| - E|Y-Y'| over all encoded columns",
         ),
         Distance(
             "energy_effect",
             "Energy effect",
-            energy.effect(),
+            clouds.effect(),
             "0 to 1",
             None,
             "the root of the energy distance by 2 E|X-Y|, sample bias removed: 0 no difference, 1 complete",
@@ -154,7 +127,7 @@ def distances(energy: Energy, mmd: PairSums, width: float) -> tuple[Distance, ..
         Distance(
             "mmd",
             "MMD, Gaussian kernel",
-            max(0.0, float(mmd.null[0])) ** 0.5,
+            mmd.value**0.5,
             "none",
             mmd.p_value(),
             f"bandwidth {wording.number(width)} {ENCODED_UNIT} (median distance); tested by itself",
@@ -163,7 +136,7 @@ def distances(energy: Energy, mmd: PairSums, width: float) -> tuple[Distance, ..
 
 
 def locate(
-    energy: Energy, pair: PairedTables, rows: tuple[Tensor, Tensor], ranked: list[ColumnComparison]
+    clouds: Clouds, pair: PairedTables, rows: tuple[Tensor, Tensor], ranked: list[ColumnComparison]
 ) -> Locations:
     """The rows that lean most to their own side, with their values in the columns that moved most."""
     shown = [column.name for column in ranked if column.moved][:LOCATED_COLUMNS] or [
@@ -172,7 +145,7 @@ def locate(
     by_name = {column.name: column for column in pair.columns}
     columns = [by_name[name] for name in shown]
     sides = []
-    for side, leaning in enumerate(energy.leanings()):
+    for side, leaning in enumerate(clouds.leanings()):
         best = leaning.topk(min(LOCATED_ROWS, len(leaning))).indices
         found = [i for i in best.tolist() if leaning[i] > 0]
         origins = rows[side][found].tolist() if found else []

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from howfar import _checks, data, kernels
+from howfar import _checks, data, two_sample
 from howfar._errors import DataError, DomainError, complaint
 from howfar.comparison import describe, judgement, overall
 from howfar.comparison.columns import ColumnSample
 from howfar.comparison.joint import JointTest, joint_test
 from howfar.comparison.records import Conflicting, IgnoredColumn, Settings, Side, Subsample
-from howfar.comparison.relabeling import CountStatistics, Strata
+from howfar.comparison.relabeling import BLOCK_ELEMENTS, CountStatistics, Strata
 from howfar.comparison.result import Comparison
 from howfar.data import PairedColumn, PairedTables, Table
 
@@ -91,13 +91,17 @@ def compare(
     samples = [ColumnSample.of(column) for column in pair.columns]
     progress(0.1)
 
-    per_column, labels = _column_statistics(
-        samples, strata, settings.n_permutations, generator, _part(progress, 0.1, 0.5)
-    )
-    energy = overall.Energy(clouds.pair_sums(kernels.Energy(), labels, _part(progress, 0.5, 0.75)))
-    gaussian = clouds.gaussian()
-    mmd = clouds.pair_sums(gaussian, labels, _part(progress, 0.75, 1.0))
-    statistics, tests = _family(samples, energy.sums.null, per_column)
+    labels = strata.relabelings(settings.n_permutations, generator)
+    settings = replace(settings, n_permutations=labels.shape[1] - 1)
+    progress(0.2)
+    per_column = _column_statistics(samples, labels, _part(progress, 0.2, 0.5))
+    inside = labels[strata.parts()[0]]
+    energy = overall.Tested(two_sample.energy_null(clouds.points, inside))
+    progress(0.7)
+    gaussian = overall.gaussian_of_median(clouds.points, generator)
+    mmd = overall.Tested(two_sample.mmd2_null(clouds.points, inside, kernel=gaussian, estimator="biased"))
+    progress(0.9)
+    statistics, tests = _family(samples, energy.null, per_column)
     joint = joint_test(statistics)
     described = [
         describe.describe(
@@ -111,7 +115,7 @@ def compare(
     ranked = judgement.rank(described)
     verdict = judgement.judge(
         ranked,
-        overall_effect=energy.effect(),
+        overall_effect=clouds.effect(),
         overall_different=float(joint.p_adjusted[0]) <= settings.alpha,
         p_value=joint.p_combined,
         alpha=settings.alpha,
@@ -123,14 +127,14 @@ def compare(
         verdict=verdict,
         reference=sides[0],
         current=sides[1],
-        distances=overall.distances(energy, mmd, float(gaussian.s)),
+        distances=overall.distances(clouds, energy, mmd, float(gaussian.s)),
         columns=tuple(ranked),
         only_in_reference=pair.only_in_reference,
         only_in_current=pair.only_in_current,
         conflicts=tuple(Conflicting(c.name, c.reference, c.current, c.reason) for c in pair.conflicts),
         ignored=tuple(IgnoredColumn(column.name, column.reason, side) for side, column in pair.ignored),
         projection=overall.project(clouds, generator),
-        locations=overall.locate(energy, pair, rows, ranked),
+        locations=overall.locate(clouds, pair, rows, ranked),
         subsample=_subsample(strata, settings.max_rows),
         settings=settings,
         warnings=(*pair.notes, *_warnings(sides)),
@@ -209,27 +213,22 @@ def _part(progress: Progress, start: float, stop: float) -> Progress:
 
 def _column_statistics(
     samples: list[ColumnSample],
-    strata: Strata,
-    n_permutations: int,
-    generator: torch.Generator,
+    labels: Tensor,  # (N, 1 + B) bool
     progress: Progress,
-) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
-    """The statistics (B + 1,) of values and missing rows of every column, and the labels of the subsample's rows."""
+) -> list[tuple[Tensor, Tensor]]:
+    """The statistics (1 + B,) of values and of missing rows of every column."""
     counted = [CountStatistics.of(sample) for sample in samples]
-    inside, _ = strata.parts()
     blocks: list[list[tuple[Tensor, Tensor]]] = []
-    labels_inside: list[Tensor] = []
     done = 0
-    for labels in strata.relabelings(n_permutations, generator):
-        blocks.append([count(labels) for count in counted])
-        labels_inside.append(labels[inside])
-        done += labels.shape[1]
-        progress(done / (n_permutations + 1))
-    per_column = [
+    for some in labels.split(max(1, BLOCK_ELEMENTS // len(labels)), 1):
+        numbers = some.float()
+        blocks.append([count(numbers) for count in counted])
+        done += some.shape[1]
+        progress(done / labels.shape[1])
+    return [
         (torch.cat([values for values, _ in parts]), torch.cat([missing for _, missing in parts]))
         for parts in zip(*blocks, strict=True)
     ]
-    return per_column, torch.cat(labels_inside, 1)
 
 
 def _family(

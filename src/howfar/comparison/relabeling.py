@@ -6,16 +6,16 @@ rows have each value. So a block of relabelings costs one pass over the rows per
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from howfar import two_sample
 from howfar.comparison.columns import ColumnSample
 
 BLOCK_ELEMENTS = 2**24
-"""Labels held at once: 64 MB."""
+"""Labels held at once as numbers: 64 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class CountStatistics:
 
     def __call__(
         self,
-        labels: Tensor,  # (N, B) float, one where a row is called reference
+        labels: Tensor,  # (N, B) float32, one where a row is called reference
     ) -> tuple[Tensor, Tensor]:
         """The statistic of the values and that of the missing rows, (B,) each, under every relabeling.
 
@@ -101,22 +101,20 @@ class Strata:
         outside[inside] = False
         return inside, outside.nonzero().squeeze(1)
 
-    def relabelings(self, n_permutations: int, generator: torch.Generator) -> Iterator[Tensor]:
-        """Blocks (N, b) of labels, one where a row is called reference: the observed labels, then random ones."""
-        observed = torch.zeros(self.n + self.m)
-        observed[: self.n] = 1
-        parts = [part for part in self.parts() if len(part)]
-        block = max(1, min(n_permutations, BLOCK_ELEMENTS // len(observed)))
-        yield observed.unsqueeze(1)
-        for start in range(0, n_permutations, block):
-            width = min(block, n_permutations - start)
-            labels = torch.empty(len(observed), width)
-            for part in parts:
-                own = observed[part]
-                labels[part] = torch.stack(
-                    [own[torch.randperm(len(part), generator=generator)] for _ in range(width)], 1
-                )
-            yield labels
+    def relabelings(self, n_permutations: int, generator: torch.Generator) -> Tensor:
+        """(N, 1 + B) bool, true where a row is called reference: the observed labels, then random ones.
+
+        All labelings, each once, where there are no more than were asked for.
+        """
+        inside, outside = self.parts()
+        labels = two_sample.permutations(len(self.reference), len(self.current), n_permutations, generator)
+        if self.whole:
+            return labels
+        n, m = self.n - len(self.reference), self.m - len(self.current)
+        pooled = torch.empty(self.n + self.m, labels.shape[1], dtype=torch.bool)
+        pooled[inside] = labels
+        pooled[outside] = two_sample.permutations(n, m, n_permutations, generator) if n and m else n > 0
+        return pooled
 
 
 def _subsample(n: int, most: int, generator: torch.Generator) -> Tensor:
