@@ -98,7 +98,7 @@ def log_affinity(ratio: Ratio, order: float) -> Tensor:
     power = order * (order - 1.0)
     inside = power * alpha(order).summands(ratio).sum(-1)
     near = inside.abs() <= 0.5
-    exponent = ratio.log_larger + torch.where(ratio.p_larger, 1.0 - order, order) * ratio.s
+    exponent = ratio.log_larger + torch.where(ratio.p_larger, (1.0 - order) * ratio.s, order * ratio.s)
     present = (ratio.larger > 0) & ~ratio.absent
     some = present.any(-1)
     logs = torch.where(present, torch.where(some.unsqueeze(-1), exponent, 0.0), -math.inf)

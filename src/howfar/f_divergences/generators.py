@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from types import MappingProxyType
 
 import torch
@@ -39,6 +38,7 @@ class Generator:
         at_zero: f(0), infinite where p = 0 costs infinitely much.
         at_infinity: lim f(u) / u, infinite where q = 0 costs infinitely much.
         halves: the summands at ratios up to one, and the other ones, without cancellation.
+        at_one: f(1), the divergence of equal distributions; zero but for `gan`.
         powers: (c, a) pairs with D_f = sum of c times the divergence of order a, where that is what it is.
 
     Example:
@@ -58,6 +58,7 @@ class Generator:
     at_zero: float
     at_infinity: float
     halves: tuple[terms.Half, terms.Half]
+    at_one: float = 0.0
     powers: tuple[tuple[float, float], ...] = ()
 
     @classmethod
@@ -84,15 +85,11 @@ class Generator:
                 "activation= and conjugate_of_activation=."
             )
 
-        halves = terms.numeric_halves(f, float(f(one)), float(derivative(one)), at_zero, at_infinity)
-        return cls(name, f, derivative, missing, missing, missing, at_zero, at_infinity, halves)
+        at_one = float(f(one))
+        halves = terms.numeric_halves(f, at_one, float(derivative(one)), at_zero, at_infinity)
+        return cls(name, f, derivative, missing, missing, missing, at_zero, at_infinity, halves, at_one)
 
-    @cached_property
-    def at_one(self) -> float:
-        """f(1): the divergence of equal distributions; zero unless f is the one of the minimax objective."""
-        return float(self.f(torch.ones((), dtype=torch.float64)))
-
-    @cached_property
+    @property
     def threshold(self) -> float:
         """f'(1): a critic above it says that p is the likelier."""
         return float(self.derivative(torch.ones((), dtype=torch.float64)))
@@ -111,16 +108,17 @@ class Generator:
         """The generator `factor` times f, `factor` > 0."""
         below, above = self.halves
         return Generator(
-            name,
-            lambda u: factor * self.f(u),
-            lambda u: factor * self.derivative(u),
-            lambda t: factor * self.conjugate(t / factor),
-            lambda v: factor * self.activation(v),
-            lambda v: factor * self.conjugate_of_activation(v),
-            factor * self.at_zero,
-            factor * self.at_infinity,
-            (lambda ratio: factor * below(ratio), lambda ratio: factor * above(ratio)),
-            tuple((factor * scale, order) for scale, order in self.powers),
+            name=name,
+            f=lambda u: factor * self.f(u),
+            derivative=lambda u: factor * self.derivative(u),
+            conjugate=lambda t: factor * self.conjugate(t / factor),
+            activation=lambda v: factor * self.activation(v),
+            conjugate_of_activation=lambda v: factor * self.conjugate_of_activation(v),
+            at_zero=factor * self.at_zero,
+            at_infinity=factor * self.at_infinity,
+            halves=(lambda ratio: factor * below(ratio), lambda ratio: factor * above(ratio)),
+            at_one=factor * self.at_one,
+            powers=tuple((factor * scale, order) for scale, order in self.powers),
         )
 
 
@@ -158,16 +156,16 @@ def alpha(order: float) -> Generator:
         return torch.expm1(a / b * (math.log(-b) + log_softplus)) / a
 
     return Generator(
-        f"alpha({a:g})",
-        lambda u: (u**a - 1.0 - a * (u - 1.0)) / (a * b),
-        lambda u: (u**b - 1.0) / b,
-        conjugate,
-        activation,
-        conjugate_of_activation,
-        1.0 / a if a > 0 else math.inf,
-        math.inf if a >= 1 else 1.0 / (1.0 - a),
-        (terms.power_half(a), terms.power_half(1.0 - a)),
-        ((1.0, a),),
+        name=f"alpha({a:g})",
+        f=lambda u: (u**a - 1.0 - a * (u - 1.0)) / (a * b),
+        derivative=lambda u: (u**b - 1.0) / b,
+        conjugate=conjugate,
+        activation=activation,
+        conjugate_of_activation=conjugate_of_activation,
+        at_zero=1.0 / a if a > 0 else math.inf,
+        at_infinity=math.inf if a >= 1 else 1.0 / (1.0 - a),
+        halves=(terms.power_half(a), terms.power_half(1.0 - a)),
+        powers=((1.0, a),),
     )
 
 
@@ -188,15 +186,17 @@ def weighted_js(weight: float) -> Generator:
         return c + w * u
 
     return Generator(
-        f"weighted_js({w:g})",
-        lambda u: w * torch.xlogy(u, u) - mixture(u) * mixture(u).log(),
-        lambda u: w * (u.log() - mixture(u).log()),
-        lambda t: _where(t < -w * math.log(w), t, 0.0, lambda x: c * (math.log(c) - torch.log1p(-w * (x / w).exp()))),
-        lambda v: w * (-math.log(w) - _softplus(-v)),
-        lambda v: c * (math.log(c) + _softplus(v)),
-        -c * math.log(c),
-        -w * math.log(w),
-        (terms.mixture_half(w), terms.mixture_half(c)),
+        name=f"weighted_js({w:g})",
+        f=lambda u: w * torch.xlogy(u, u) - mixture(u) * mixture(u).log(),
+        derivative=lambda u: w * (u.log() - mixture(u).log()),
+        conjugate=lambda t: _where(
+            t < -w * math.log(w), t, 0.0, lambda x: c * (math.log(c) - torch.log1p(-w * (x / w).exp()))
+        ),
+        activation=lambda v: w * (-math.log(w) - _softplus(-v)),
+        conjugate_of_activation=lambda v: c * (math.log(c) + _softplus(v)),
+        at_zero=-c * math.log(c),
+        at_infinity=-w * math.log(w),
+        halves=(terms.mixture_half(w), terms.mixture_half(c)),
     )
 
 
@@ -226,8 +226,9 @@ def _omega_value(z: Tensor) -> Tensor:
 
 
 def _jeffreys_conjugate(t: Tensor) -> Tensor:
-    w = _wright_omega(1.0 - t)
-    return w + 1.0 / w + t - 2.0
+    z = 1.0 - t
+    w = _wright_omega(z)
+    return w + (w - z).exp() + t - 2.0  # 1 / w = e^(w - z), whose derivative does not pass through w squared
 
 
 def _triangular_conjugate(root: Tensor) -> Tensor:
@@ -240,75 +241,75 @@ def _rows() -> dict[str, Generator]:
     log2 = math.log(2.0)
     both_kl = _sum(terms.power_half(1.0), terms.power_half(0.0))
     kl = Generator(
-        "kl",
-        lambda u: torch.xlogy(u, u),
-        lambda u: 1.0 + u.log(),
-        lambda t: (t - 1.0).exp(),
-        lambda v: v,
-        lambda v: (v - 1.0).exp(),
-        0.0,
-        math.inf,
-        (terms.power_half(1.0), terms.power_half(0.0)),
-        ((1.0, 1.0),),
+        name="kl",
+        f=lambda u: torch.xlogy(u, u),
+        derivative=lambda u: 1.0 + u.log(),
+        conjugate=lambda t: (t - 1.0).exp(),
+        activation=lambda v: v,
+        conjugate_of_activation=lambda v: (v - 1.0).exp(),
+        at_zero=0.0,
+        at_infinity=math.inf,
+        halves=(terms.power_half(1.0), terms.power_half(0.0)),
+        powers=((1.0, 1.0),),
     )
     reverse_kl = Generator(
-        "reverse_kl",
-        lambda u: -u.log(),
-        lambda u: -1.0 / u,
-        lambda t: _where(t < 0, t, -1.0, lambda x: -1.0 - (-x).log()),
-        lambda v: -(-v).exp(),
-        lambda v: v - 1.0,
-        math.inf,
-        0.0,
-        (terms.power_half(0.0), terms.power_half(1.0)),
-        ((1.0, 0.0),),
+        name="reverse_kl",
+        f=lambda u: -u.log(),
+        derivative=lambda u: -1.0 / u,
+        conjugate=lambda t: _where(t < 0, t, -1.0, lambda x: -1.0 - (-x).log()),
+        activation=lambda v: -(-v).exp(),
+        conjugate_of_activation=lambda v: v - 1.0,
+        at_zero=math.inf,
+        at_infinity=0.0,
+        halves=(terms.power_half(0.0), terms.power_half(1.0)),
+        powers=((1.0, 0.0),),
     )
     chi2 = Generator(
-        "chi2",
-        lambda u: (u - 1.0) ** 2,
-        lambda u: 2.0 * (u - 1.0),
-        lambda t: t**2 / 4.0 + t,
-        lambda v: v,
-        lambda v: v**2 / 4.0 + v,
-        1.0,
-        math.inf,
-        (terms.power_half(2.0, 2.0), terms.power_half(-1.0, 2.0)),
-        ((2.0, 2.0),),
+        name="chi2",
+        f=lambda u: (u - 1.0) ** 2,
+        derivative=lambda u: 2.0 * (u - 1.0),
+        conjugate=lambda t: t**2 / 4.0 + t,
+        activation=lambda v: v,
+        conjugate_of_activation=lambda v: v**2 / 4.0 + v,
+        at_zero=1.0,
+        at_infinity=math.inf,
+        halves=(terms.power_half(2.0, 2.0), terms.power_half(-1.0, 2.0)),
+        powers=((2.0, 2.0),),
     )
     neyman_chi2 = Generator(
-        "neyman_chi2",
-        lambda u: (1.0 - u) ** 2 / u,
-        lambda u: 1.0 - u**-2,
-        lambda t: _where(t <= 1.0, t, 0.0, lambda x: 2.0 - 2.0 * (1.0 - x).sqrt()),
-        lambda v: 1.0 - (-v).exp(),
-        lambda v: 2.0 - 2.0 * (-v / 2.0).exp(),
-        math.inf,
-        1.0,
-        (terms.power_half(-1.0, 2.0), terms.power_half(2.0, 2.0)),
-        ((2.0, -1.0),),
+        name="neyman_chi2",
+        f=lambda u: (1.0 - u) ** 2 / u,
+        derivative=lambda u: 1.0 - u**-2,
+        conjugate=lambda t: _where(t <= 1.0, t, 0.0, lambda x: 2.0 - 2.0 * (1.0 - x).sqrt()),
+        activation=lambda v: 1.0 - (-v).exp(),
+        conjugate_of_activation=lambda v: 2.0 - 2.0 * (-v / 2.0).exp(),
+        at_zero=math.inf,
+        at_infinity=1.0,
+        halves=(terms.power_half(-1.0, 2.0), terms.power_half(2.0, 2.0)),
+        powers=((2.0, -1.0),),
     )
     fgan_hellinger = Generator(
-        "fgan_hellinger",
-        lambda u: (u.sqrt() - 1.0) ** 2,
-        lambda u: 1.0 - u**-0.5,
-        lambda t: _where(t < 1.0, t, 0.0, lambda x: x / (1.0 - x)),
-        lambda v: 1.0 - (-v).exp(),
-        lambda v: torch.expm1(v),
-        1.0,
-        1.0,
-        (terms.power_half(0.5, 0.5), terms.power_half(0.5, 0.5)),
-        ((0.5, 0.5),),
+        name="fgan_hellinger",
+        f=lambda u: (u.sqrt() - 1.0) ** 2,
+        derivative=lambda u: 1.0 - u**-0.5,
+        conjugate=lambda t: _where(t < 1.0, t, 0.0, lambda x: x / (1.0 - x)),
+        activation=lambda v: 1.0 - (-v).exp(),
+        conjugate_of_activation=lambda v: torch.expm1(v),
+        at_zero=1.0,
+        at_infinity=1.0,
+        halves=(terms.power_half(0.5, 0.5), terms.power_half(0.5, 0.5)),
+        powers=((0.5, 0.5),),
     )
     fgan_js = Generator(
-        "fgan_js",
-        lambda u: torch.xlogy(u, u) - (u + 1.0) * ((u + 1.0) / 2.0).log(),
-        lambda u: log2 - torch.log1p(1.0 / u),
-        lambda t: _where(t < log2, t, 0.0, lambda x: -(2.0 - x.exp()).log()),
-        lambda v: log2 - _softplus(-v),
-        lambda v: _softplus(v) - log2,
-        log2,
-        log2,
-        (terms.mixture_half(0.5, 2.0), terms.mixture_half(0.5, 2.0)),
+        name="fgan_js",
+        f=lambda u: torch.xlogy(u, u) - (u + 1.0) * ((u + 1.0) / 2.0).log(),
+        derivative=lambda u: log2 - torch.log1p(1.0 / u),
+        conjugate=lambda t: _where(t < log2, t, 0.0, lambda x: -(2.0 - x.exp()).log()),
+        activation=lambda v: log2 - _softplus(-v),
+        conjugate_of_activation=lambda v: _softplus(v) - log2,
+        at_zero=log2,
+        at_infinity=log2,
+        halves=(terms.mixture_half(0.5, 2.0), terms.mixture_half(0.5, 2.0)),
     )
     gan = replace(
         fgan_js,
@@ -320,40 +321,41 @@ def _rows() -> dict[str, Generator]:
         conjugate_of_activation=lambda v: _softplus(v),
         at_zero=0.0,
         at_infinity=0.0,
+        at_one=-2.0 * log2,
     )
     tv = Generator(
-        "tv",
-        lambda u: 0.5 * (u - 1.0).abs(),
-        lambda u: 0.5 * (u - 1.0).sign(),
-        lambda t: _where(t <= 0.5, t, 0.0, lambda x: x.clamp_min(-0.5)),
-        lambda v: 0.5 * v.tanh(),
-        lambda v: 0.5 * v.tanh(),
-        0.5,
-        0.5,
-        (terms.absolute_half, terms.absolute_half),
+        name="tv",
+        f=lambda u: 0.5 * (u - 1.0).abs(),
+        derivative=lambda u: 0.5 * (u - 1.0).sign(),
+        conjugate=lambda t: _where(t <= 0.5, t, 0.0, lambda x: x.clamp_min(-0.5)),
+        activation=lambda v: 0.5 * v.tanh(),
+        conjugate_of_activation=lambda v: 0.5 * v.tanh(),
+        at_zero=0.5,
+        at_infinity=0.5,
+        halves=(terms.absolute_half, terms.absolute_half),
     )
     jeffreys = Generator(
-        "jeffreys",
-        lambda u: (u - 1.0) * u.log(),
-        lambda u: 1.0 - 1.0 / u + u.log(),
-        _jeffreys_conjugate,
-        lambda v: v,
-        _jeffreys_conjugate,
-        math.inf,
-        math.inf,
-        (both_kl, both_kl),
-        ((1.0, 1.0), (1.0, 0.0)),
+        name="jeffreys",
+        f=lambda u: (u - 1.0) * u.log(),
+        derivative=lambda u: 1.0 - 1.0 / u + u.log(),
+        conjugate=_jeffreys_conjugate,
+        activation=lambda v: v,
+        conjugate_of_activation=_jeffreys_conjugate,
+        at_zero=math.inf,
+        at_infinity=math.inf,
+        halves=(both_kl, both_kl),
+        powers=((1.0, 1.0), (1.0, 0.0)),
     )
     triangular = Generator(
-        "triangular",
-        lambda u: (u - 1.0) ** 2 / (u + 1.0),
-        lambda u: 1.0 - 4.0 / (u + 1.0) ** 2,
-        lambda t: _where(t <= 1.0, t, 0.0, lambda x: _triangular_conjugate((1.0 - x).sqrt())),
-        lambda v: 1.0 - (-v).exp(),
-        lambda v: _triangular_conjugate((-v / 2.0).exp()),
-        1.0,
-        1.0,
-        (terms.triangular_half, terms.triangular_half),
+        name="triangular",
+        f=lambda u: (u - 1.0) ** 2 / (u + 1.0),
+        derivative=lambda u: 1.0 - 4.0 / (u + 1.0) ** 2,
+        conjugate=lambda t: _where(t <= 1.0, t, 0.0, lambda x: _triangular_conjugate((1.0 - x).sqrt())),
+        activation=lambda v: 1.0 - (-v).exp(),
+        conjugate_of_activation=lambda v: _triangular_conjugate((-v / 2.0).exp()),
+        at_zero=1.0,
+        at_infinity=1.0,
+        halves=(terms.triangular_half, terms.triangular_half),
     )
     rows = (
         kl,

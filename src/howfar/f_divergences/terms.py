@@ -19,12 +19,15 @@ import torch
 from torch import Tensor
 
 _SERIES_RADIUS = 0.5
-_SERIES_TERMS = 16
-"""At half a unit, the first dropped term is below 1e-17 of the sum."""
+_SERIES_DEGREE = {torch.float64: 16, torch.float32: 9}
+"""At half a unit, the first dropped term is below a hundredth of the last digit."""
 
 
 class _Analytic(torch.autograd.Function):
-    """A function whose value and derivative are each computed by the formula that loses no digits."""
+    """A function whose value and derivative are each computed by the formula that loses no digits.
+
+    It keeps its argument for the backward pass, and none of the sixteen steps of a series.
+    """
 
     generate_vmap_rule = True
 
@@ -51,7 +54,12 @@ class _Analytic(torch.autograd.Function):
 
 
 def analytic(x: Tensor, value: Callable[[Tensor], Tensor], derivative: Callable[[Tensor], Tensor]) -> Tensor:
-    """`value(x)`, with `derivative(x)` as its derivative; higher ones are autograd's of `derivative`."""
+    """`value(x)`, with `derivative(x)` as its derivative; higher ones are autograd's of `derivative`.
+
+    While `torch.compile` traces, which takes no Function with a forward derivative, it is autograd's of `value`.
+    """
+    if torch.compiler.is_compiling():
+        return value(x)
     out: Tensor = _Analytic.apply(x, value, derivative)  # type: ignore[no-untyped-call]
     return out
 
@@ -72,7 +80,7 @@ def _excess_value(s: Tensor, *, order: float) -> Tensor:
 
 def _excess_series(s: Tensor, order: float) -> Tensor:
     coefficients, c = [], 1.0
-    for n in range(2, _SERIES_TERMS + 1):
+    for n in range(2, _SERIES_DEGREE[s.dtype] + 1):
         coefficients.append(c / math.factorial(n))
         c = 1.0 + order * c
     total = torch.full_like(s, coefficients[-1])
