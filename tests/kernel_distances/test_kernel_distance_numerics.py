@@ -145,3 +145,21 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert int(out.stdout) < 200_000, "kB: one (n, n) float32 matrix alone has 576 MB"
+
+
+def test_shift_that_the_dtype_holds_changes_nothing():
+    x, y = ((64 * cloud).round() / 64 for cloud in clouds(8, (50, 1), (40, 1)))
+    torch.testing.assert_close(energy_distance(x + 2.0**30, y + 2.0**30), energy_distance(x, y), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", ["mmd2", "energy"])
+def test_curvature_at_equal_clouds_in_another_order(name):
+    """The value is zero up to rounding of either sign; the second derivative must not depend on that sign."""
+    (x,) = clouds(9, (5, 2))
+    generator = torch.Generator().manual_seed(10)
+    function = (lambda u, v: energy_distance(u, v, exponent=2.0)) if name == "energy" else DISTANCES[name]
+    expected = torch.autograd.functional.hessian(lambda u: function(u, x), x)
+    assert expected.abs().max() > 1e-3
+    for _ in range(10):
+        y = x[torch.randperm(5, generator=generator)]
+        torch.testing.assert_close(torch.autograd.functional.hessian(lambda u, y=y: function(u, y), x), expected)
