@@ -26,6 +26,12 @@ def first_order(name: str, value: Callable[..., Tensor], *inputs: Tensor) -> Ten
     return out
 
 
+def no_second_derivative(name: str, gradient: Tensor, *origins: Tensor) -> Tensor:
+    """`gradient` unchanged, which raises when it is itself differentiated in any of `origins`."""
+    out: Tensor = _NoSecondDerivative.apply(name, gradient, *origins)
+    return out
+
+
 class _FirstOrder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, name: str, value: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -44,7 +50,7 @@ class _FirstOrder(torch.autograd.Function):
         out: list[Tensor | None] = [None] * len(inputs)
         for i, g in zip(wanted, grads, strict=True):
             if g is not None:
-                out[i] = _NoSecondDerivative.apply(ctx.name, g, grad, *inputs)
+                out[i] = no_second_derivative(ctx.name, g, grad, *inputs)
         return (None, None, *out)
 
 

@@ -77,6 +77,10 @@ class Cost:
         """C[..., i, j] = c(x_i, y_j): (..., n, d), (..., m, d) -> (..., n, m)."""
         raise NotImplementedError
 
+    def swapped(self) -> Cost:
+        """c(y, x) as a cost: the same object, unless the cost is not symmetric."""
+        return self
+
 
 @dataclass(frozen=True)
 class SqEuclidean(Cost):
@@ -184,6 +188,10 @@ class Power(Cost):
         """As the base."""
         return self.base.batched
 
+    def swapped(self) -> Power:
+        """The power of the swapped base."""
+        return Power(self.base.swapped(), self.exponent)
+
     @property
     def degree(self) -> float | None:
         """The exponent times the degree of the base."""
@@ -210,6 +218,10 @@ class Custom(Cost):
     def degree(self) -> None:
         """Unknown."""
         return
+
+    def swapped(self) -> Custom:
+        """The function with its arguments exchanged: a callable need not be symmetric."""
+        return Custom(lambda y, x: self.function(x, y).mT)
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """The function on every pair of clouds of the batch."""

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK_ELEMENTS = 2**22
-"""Pairs held at once: 16 MB in float32, small enough for caches to matter and large enough to hide overhead."""
+BLOCK_ELEMENTS = 2**21
+"""Pairs held at once: 8 MB in float32, small against any memory and large enough to hide the overhead of a call."""
 
 Rows = Callable[..., Tensor]
 
@@ -44,7 +44,7 @@ def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int) -> Te
     batch = x.shape[:-2].numel()
     pairs = max(1, batch * m)
     block = max(1, BLOCK_ELEMENTS // pairs)
-    if x.shape[-2] * pairs * x.shape[-1] <= BLOCK_ELEMENTS // 4:
+    if x.shape[-2] * pairs * x.shape[-1] <= BLOCK_ELEMENTS // 2:
         return rows(x, *others)
     # The graph of one block holds a handful of matrices for each feature that is summed in turn.
     derivative_block = max(1, block // (4 + min(x.shape[-1], 16)))
@@ -58,9 +58,18 @@ class _Streamed(torch.autograd.Function):
     def forward(ctx: Any, plan: _Plan, x: Tensor, *others: Tensor) -> Tensor:
         ctx.plan = plan
         ctx.save_for_backward(x, *others)
+        # Parts that are kept while blocks come and go would split the holes that blocks leave in the heap.
+        out: Tensor | None = None
         with torch.no_grad():
-            parts = [plan.rows(x[..., s, :], *others) for s in plan.slices(x.shape[-2], plan.block)]
-        return torch.cat(parts, plan.axis)
+            for s in plan.slices(x.shape[-2], plan.block):
+                part = plan.rows(x[..., s, :], *others)
+                if out is None:
+                    shape = list(part.shape)
+                    shape[plan.axis] = x.shape[-2]
+                    out = part.new_empty(shape)
+                _rows(out, s, plan.axis).copy_(part)
+        assert out is not None
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

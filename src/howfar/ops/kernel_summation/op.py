@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from howfar import _checks, kernels
+from howfar import _checks, costs, kernels
 from howfar._errors import ShapeError, complaint
 from howfar.ops import backends
 from howfar.ops.kernel_summation import reference
@@ -19,7 +19,7 @@ def kernel_sum(
     y: Any,  # (..., m, d)
     w: Any,  # (..., m) or (..., m, B)
     *,
-    kernel: str | kernels.Kernel,
+    kernel: str | kernels.Kernel | costs.Cost,
     backend: str = "auto",
 ) -> Tensor:  # (..., n) or (..., n, B)
     """sum_j k(x_i, y_j) w_j, one number (or B of them) for each row of x.
@@ -31,7 +31,7 @@ def kernel_sum(
         y: points (..., m, d).
         w: weights (..., m), or B columns of them (..., m, B): with a batch axis in x or y, w has the batch axis
             too; w is read as columns when it has one axis more than the points have batch axes plus one.
-        kernel: a name, or an object of `howfar.kernels`.
+        kernel: a name, or an object of `howfar.kernels`; a cost object sums costs.
         backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
 
     Raises:
@@ -56,14 +56,19 @@ def kernel_sum(
     w = w if columns else w.unsqueeze(-1)
     if w.ndim < 2 or w.shape[-2] != m:
         raise ShapeError(
-            complaint("w", f"shape (..., {m}) or (..., {m}, B), one row for each point of y", f"{tuple(w.shape)}", "Pass w of that shape.")
+            complaint(
+                "w",
+                f"shape (..., {m}) or (..., {m}, B), one row for each point of y",
+                f"{tuple(w.shape)}",
+                "Pass w of that shape.",
+            )
         )
     _checks.check_batch(batch, w.shape[:-2], "x", "w")
     backends.choose(backend, "kernel_sum", x.device)
-    kernel = kernels.resolve(kernel)
+    summand = kernel if isinstance(kernel, costs.Cost) else kernels.resolve(kernel)
     (x, y, w), dtype = working(
         x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
     )
-    rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, kernel)  # noqa: E731
+    rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)  # noqa: E731
     out = by_rows(rows, x, y, w, out_axis=-2, m=m).to(dtype)
     return out if columns else out.squeeze(-1)

@@ -64,9 +64,7 @@ def nearest(
     batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
     backends.choose(backend, "nearest", x.device)
     cost = costs.resolve(cost)
-    (x, y, h), dtype = working(
-        x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, m)
-    )
+    (x, y, h), dtype = working(x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, m))
     values, indices = _blocks(x.detach(), y.detach(), h.detach(), k, cost)
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
         values = reference.reduced_costs(x, y, h, indices, cost)
@@ -75,6 +73,10 @@ def nearest(
 
 @torch.no_grad()
 def _blocks(x: Tensor, y: Tensor, h: Tensor, k: int, cost: costs.Cost) -> tuple[Tensor, Tensor]:
+    shape = (*x.shape[:-1], k)
+    values, indices = x.new_empty(shape), torch.empty(shape, dtype=torch.int64, device=x.device)
     rows = max(1, streaming.BLOCK_ELEMENTS // max(1, x.shape[:-2].numel() * y.shape[-2]))
-    parts = [reference.nearest(x[..., s : s + rows, :], y, h, k, cost) for s in range(0, x.shape[-2], rows)]
-    return torch.cat([v for v, _ in parts], -2), torch.cat([i for _, i in parts], -2)
+    for start in range(0, x.shape[-2], rows):
+        s = slice(start, start + rows)
+        values[..., s, :], indices[..., s, :] = reference.nearest(x[..., s, :], y, h, k, cost)
+    return values, indices

@@ -13,7 +13,7 @@ from howfar._errors import DomainError, ShapeError, complaint
 from howfar.ops import backends
 from howfar.ops.precision import working
 from howfar.ops.soft_minimum import reference
-from howfar.ops.streaming import by_rows
+from howfar.ops.streaming import BLOCK_ELEMENTS, by_rows
 
 CostLike = str | costs.Cost | Callable[[Tensor, Tensor], Tensor]
 
@@ -80,7 +80,12 @@ def softmin_apply(
     v = _checks.as_tensor(v, "v")
     if v.ndim < 2 or v.shape[-2] != y.shape[-2]:
         raise ShapeError(
-            complaint("v", f"shape (..., {y.shape[-2]}, q), one row for each point of y", f"{tuple(v.shape)}", "Pass v of that shape.")
+            complaint(
+                "v",
+                f"shape (..., {y.shape[-2]}, q), one row for each point of y",
+                f"{tuple(v.shape)}",
+                "Pass v of that shape.",
+            )
         )
     _checks.check_same_kind(x, v, "x", "v")
     _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
@@ -102,9 +107,10 @@ def softmin_cost(
 
 
 def _run(rows: Callable[..., Tensor], cost: costs.Cost, x: Tensor, *others: Tensor, out_axis: int) -> Tensor:
-    if isinstance(cost, costs.Custom):
+    if not cost.batched:
         # A callable may close over parameters that want a gradient, which a recomputed block would not reach.
-        return rows(x, *others)
+        block = max(1, BLOCK_ELEMENTS // others[0].shape[-2])
+        return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
     return by_rows(rows, x, *others, out_axis=out_axis, m=others[0].shape[-2])
 
 
@@ -116,7 +122,12 @@ def _checked(
     h = _checks.as_tensor(h, "h")
     if h.ndim == 0 or h.shape[-1] != y.shape[-2]:
         raise ShapeError(
-            complaint("h", f"shape (..., {y.shape[-2]}), one for each point of y", f"{tuple(h.shape)}", "Pass h of that shape.")
+            complaint(
+                "h",
+                f"shape (..., {y.shape[-2]}), one for each point of y",
+                f"{tuple(h.shape)}",
+                "Pass h of that shape.",
+            )
         )
     _checks.check_same_kind(x, h, "x", "h")
     if not _checks.compiling() and bool((torch.isnan(h) | (h == torch.inf)).any()):
@@ -136,9 +147,13 @@ def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
     """A positive temperature for each batch element (...), in at least float32."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     if not isinstance(eps, Tensor):
-        return like.new_tensor(_checks.check_positive(eps, "eps", unit="in units of the cost"), dtype=dtype).expand(batch)
+        return like.new_tensor(_checks.check_positive(eps, "eps", unit="in units of the cost"), dtype=dtype).expand(
+            batch
+        )
     eps = eps.detach().to(like.device, dtype)
     _checks.check_finite(eps, "eps")
     if not _checks.compiling() and bool((eps <= 0).any()):
-        raise DomainError(complaint("eps", "numbers > 0 (in units of the cost)", f"{eps.min().item():g}", "Pass a larger eps."))
+        raise DomainError(
+            complaint("eps", "numbers > 0 (in units of the cost)", f"{eps.min().item():g}", "Pass a larger eps.")
+        )
     return eps.expand(batch)

@@ -1,0 +1,31 @@
+"""Optimal transport: exact, entropic, sliced, Gaussian."""
+
+from howfar.optimal_transport.gaussians import frechet_distance as frechet_distance
+from howfar.optimal_transport.gaussians import gaussian_wasserstein as gaussian_wasserstein
+from howfar.optimal_transport.losses import sinkhorn_distance as sinkhorn_distance
+from howfar.optimal_transport.losses import sinkhorn_divergence as sinkhorn_divergence
+from howfar.optimal_transport.losses import wasserstein as wasserstein
+from howfar.optimal_transport.problem import LinearProblem as LinearProblem
+from howfar.optimal_transport.projections import sliced_wasserstein as sliced_wasserstein
+from howfar.optimal_transport.result import OTResult as OTResult
+from howfar.optimal_transport.sinkhorn import Sinkhorn as Sinkhorn
+from howfar.optimal_transport.solve import solve_entropic as solve_entropic
+from howfar.optimal_transport.solve import transport as transport
+from howfar.optimal_transport.solve import transport_matrix as transport_matrix
+from howfar.optimal_transport.status import Status as Status
+
+__all__ = [
+    "LinearProblem",
+    "OTResult",
+    "Sinkhorn",
+    "Status",
+    "frechet_distance",
+    "gaussian_wasserstein",
+    "sinkhorn_distance",
+    "sinkhorn_divergence",
+    "sliced_wasserstein",
+    "solve_entropic",
+    "transport",
+    "transport_matrix",
+    "wasserstein",
+]

@@ -1,0 +1,46 @@
+"""Two-sided bounds on the unregularised cost from any potentials, streamed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from howfar.optimal_transport.problem import LinearProblem
+
+
+@torch.no_grad()
+def bounds(problem: LinearProblem, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """(lower, upper), each (...), in units of the cost."""
+    return _lower(problem, f), _upper(problem, f, g)
+
+
+def _lower(problem: LinearProblem, f: Tensor) -> Tensor:
+    geometry = problem.geometry
+    g = geometry.nearest(torch.where(problem.a > 0, f, -torch.inf), 1, "y")[0].squeeze(-1)
+    f = geometry.nearest(torch.where(problem.b > 0, g, -torch.inf), 1, "x")[0].squeeze(-1)
+    return (problem.a * f).sum(-1) + (problem.b * g).sum(-1)
+
+
+def _upper(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
+    """The plan with rows, then columns, scaled down to their marginals, and the rest spread as a product."""
+    geometry, eps, a, b = problem.geometry, problem.eps, problem.a, problem.b
+    h_x, h_y = problem.shifted_x(f), problem.shifted_y(g)
+    soft = geometry.softmin(h_y, eps, "x")
+    rows = a * torch.exp((f - soft) / eps.unsqueeze(-1))
+    keep_rows = _share(a, rows)
+    soft_y, kept = geometry.softmin_apply(h_x, keep_rows.unsqueeze(-1), eps, "y")
+    columns = b * torch.exp((g - soft_y) / eps.unsqueeze(-1)) * kept.squeeze(-1)
+    keep_columns = _share(b, columns)
+    # Scaling the columns shifts the potential, so the rounded rows and their cost stream like the plan's.
+    h_kept = h_y + eps.unsqueeze(-1) * torch.log(keep_columns)
+    soft_kept = geometry.softmin(h_kept, eps, "x")
+    kept_rows = keep_rows * a * torch.exp((f - soft_kept) / eps.unsqueeze(-1))
+    value = (kept_rows * geometry.softmin_cost(h_kept, eps, "x")).sum(-1)
+    missing_a, missing_b = (a - kept_rows).clamp_min(0), (b - keep_columns * columns).clamp_min(0)
+    spread = (missing_a * geometry.apply(missing_b, "x")).sum(-1)
+    mass = missing_b.sum(-1)
+    return value + torch.where(mass > 0, spread / torch.where(mass > 0, mass, 1), 0)
+
+
+def _share(wanted: Tensor, has: Tensor) -> Tensor:
+    return torch.where(has > wanted, wanted / torch.where(has > 0, has, 1), 1)

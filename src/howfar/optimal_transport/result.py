@@ -1,0 +1,221 @@
+"""What a transport solve returns: the value, how well it is known, and the plan without its matrix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from howfar import _checks
+from howfar._errors import DerivativeUnavailable, DomainError, ShapeError, complaint
+from howfar.geometry import PointCloud
+from howfar.optimal_transport import certificate, implicit
+from howfar.optimal_transport.exact import SparsePlan
+from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.status import Status
+
+
+@dataclass(frozen=True)
+class OTResult:
+    """The answer of `howfar.transport` and `howfar.transport_matrix`.
+
+    Attributes:
+        value: (...) the objective that was minimised, in units of the cost: <P, C>, plus eps KL(P | a b^T) and the
+            marginal penalties where they apply. Differentiable once in points and weights.
+        status: how the solver ended; the worst of a batch.
+        n_iter: iterations, the most that an element of the batch took.
+        marginal_error: (...) L1 distance of the plan's marginals from those promised, relative to the mass.
+        problem: what was solved.
+    """
+
+    value: Tensor
+    status: Status
+    n_iter: int
+    marginal_error: Tensor
+    problem: LinearProblem
+
+    @property
+    def converged(self) -> bool:
+        """Whether every element of the batch reached what was asked."""
+        return self.status is Status.CONVERGED
+
+    @property
+    def eps(self) -> Tensor:
+        """(...) the temperature used, in units of the cost; 0 for exact transport."""
+        return self.problem.eps
+
+    @property
+    def potentials(self) -> tuple[Tensor, Tensor]:
+        """(f, g), (..., n) and (..., m), in units of the cost."""
+        raise NotImplementedError
+
+    @property
+    def cost(self) -> Tensor:
+        """(...) <P, C>, in units of the cost."""
+        raise NotImplementedError
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """(lower, upper), each (...), on the unregularised cost between the two weightings.
+
+        Lower: a pair made dual feasible by c-transforms. Upper: the plan rounded to the exact marginals
+        (Altschuler, Weed & Rigollet 2017). Both hold up to the rounding of the dtype.
+        """
+        raise NotImplementedError
+
+    def plan(self) -> Tensor:
+        """(..., n, m) the coupling P, built now."""
+        raise NotImplementedError
+
+    def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
+        """P v for side "x" (one row per x), P^T v for side "y"; v is (..., m[, q]) or (..., n[, q])."""
+        raise NotImplementedError
+
+    def map(self, z: Any = None) -> Tensor:
+        """(..., n, d) the barycentric image of x, or of new points z (..., k, d), in units of the data."""
+        raise NotImplementedError
+
+    def _columns(self, v: Any, side: str) -> tuple[Tensor, bool]:
+        _checks.check_choice(side, "side", ("x", "y"))
+        v = _checks.as_tensor(v, "v")
+        _checks.check_same_kind(self.problem.a, v, "x", "v")
+        count = self.problem.geometry.shape[1 if side == "x" else 0]
+        single = v.ndim <= len(self.problem.geometry.batch) + 1
+        v = v.unsqueeze(-1) if single else v
+        if v.ndim < 2 or v.shape[-2] != count:
+            raise ShapeError(
+                complaint(
+                    "v",
+                    f"shape (..., {count}) or (..., {count}, q)",
+                    f"{tuple(v.shape[:-1] if single else v.shape)}",
+                    f"P v takes one value for each point of {'y' if side == 'x' else 'x'}.",
+                )
+            )
+        return v.expand(*self.problem.geometry.batch, *v.shape[-2:]), single
+
+    def _cloud(self) -> PointCloud:
+        if not isinstance(self.problem.geometry, PointCloud):
+            raise DomainError(
+                complaint("map", "points", "a cost matrix", "Use howfar.transport(x, y, ...), or r.apply(values).")
+            )
+        return self.problem.geometry
+
+
+@dataclass(frozen=True)
+class EntropicResult(OTResult):
+    """A plan P_ij = a_i b_j exp((f_i + g_j - C_ij) / eps), known by its potentials."""
+
+    solution: tuple[Tensor, Tensor] = field(repr=False, default=(torch.empty(0), torch.empty(0)))
+
+    @cached_property
+    def potentials(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(f, g); differentiable once, by the implicit function theorem."""
+        return implicit.potentials(self.problem, *self.solution)
+
+    @cached_property
+    def cost(self) -> Tensor:  # type: ignore[override]
+        """<P, C>; differentiable once."""
+        f, g = self.potentials
+        h = self._shifted_y(g)
+        average = self.problem.geometry.softmin_cost(h, self.problem.eps, "x")
+        return (self._row_mass(f, h) * average).sum(-1)
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(lower, upper) on the unregularised cost; only where marginals are hard."""
+        if self.problem.rho is not None:
+            raise DomainError(
+                complaint(
+                    "bounds", "hard marginals", "reach=...", "Without mass conservation no plain cost is bounded."
+                )
+            )
+        return certificate.bounds(self.problem.detached(), *self.solution)
+
+    def plan(self) -> Tensor:
+        """(..., n, m) P; differentiable once."""
+        f, g = self.potentials
+        eps = self.problem.eps[..., None, None]
+        scores = (f.unsqueeze(-1) + g.unsqueeze(-2) - self.problem.geometry.matrix()) / eps
+        return self.problem.a.unsqueeze(-1) * self.problem.b.unsqueeze(-2) * torch.exp(scores)
+
+    def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
+        """P v or P^T v, streamed; differentiable once."""
+        v, single = self._columns(v, side)
+        f, g = self.potentials
+        if side == "x":
+            h, own, weights = self._shifted_y(g), f, self.problem.a
+        else:
+            h, own, weights = self._shifted_x(f), g, self.problem.b
+        soft, averages = self.problem.geometry.softmin_apply(h, v, self.problem.eps, side)
+        out = (weights * torch.exp((own - soft) / self.problem.eps.unsqueeze(-1))).unsqueeze(-1) * averages
+        return out.squeeze(-1) if single else out
+
+    def map(self, z: Any = None) -> Tensor:
+        """Averages of y under the rows of the plan; new points take their row from the potential g."""
+        cloud = self._cloud()
+        if z is not None:
+            points = _checks.check_points(z, "z")
+            _checks.check_same_space(cloud.x, points, "x", "z")
+            batch = _checks.check_batch(cloud.batch, points.shape[:-2], "x", "z")
+            cloud = PointCloud(points.expand(*batch, *points.shape[-2:]), cloud.y, cloud.cost, cloud.backend)
+        h = self._shifted_y(self.potentials[1])
+        return cloud.softmin_apply(h, cloud.y, self.problem.eps, "x")[1]
+
+    def _shifted_x(self, f: Tensor) -> Tensor:
+        return implicit.with_floor(self.problem).shifted_x(f) if f.requires_grad else self.problem.shifted_x(f)
+
+    def _shifted_y(self, g: Tensor) -> Tensor:
+        return implicit.with_floor(self.problem).shifted_y(g) if g.requires_grad else self.problem.shifted_y(g)
+
+    def _row_mass(self, f: Tensor, h: Tensor) -> Tensor:
+        soft = self.problem.geometry.softmin(h, self.problem.eps, "x")
+        return self.problem.a * torch.exp((f - soft) / self.problem.eps.unsqueeze(-1))
+
+
+@dataclass(frozen=True)
+class ExactResult(OTResult):
+    """An optimal plan with few entries, and optimal duals."""
+
+    sparse: SparsePlan = field(repr=False, default_factory=SparsePlan)
+
+    @property
+    def potentials(self) -> tuple[Tensor, Tensor]:
+        """(f, g), dual feasible: f_i + g_j <= C_ij up to rounding. Constants; the derivative of the value in a, b."""
+        return self.sparse.f, self.sparse.g
+
+    @property
+    def cost(self) -> Tensor:
+        """<P, C>, which is the value."""
+        return self.value
+
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """(dual value, primal value): equal up to rounding at an optimum."""
+        dual = (self.sparse.f * self.problem.a).sum(-1) + (self.sparse.g * self.problem.b).sum(-1)
+        return dual.detach(), self.value.detach()
+
+    def plan(self) -> Tensor:
+        """(..., n, m) P; a constant, as an optimal vertex does not move under a small change of the points."""
+        return self.sparse.dense()
+
+    def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
+        """P v or P^T v from the entries of the plan."""
+        v, single = self._columns(v, side)
+        out = self.sparse.apply(v, side)
+        return out.squeeze(-1) if single else out
+
+    def map(self, z: Any = None) -> Tensor:
+        """Averages of y under the rows of the plan; points without mass, and new points z, have none."""
+        if z is not None:
+            raise DerivativeUnavailable(
+                "map: an exact plan says nothing about new points. Use eps=... or blur=..., whose map extends to them."
+            )
+        cloud = self._cloud()
+        if not bool((self.problem.a > 0).all()):
+            raise DomainError(
+                complaint("map", "positive weights a", "a zero weight", "Drop points without mass first.")
+            )
+        return self.sparse.apply(cloud.y, "x") / self.problem.a.unsqueeze(-1)

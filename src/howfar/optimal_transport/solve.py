@@ -1,0 +1,255 @@
+"""`transport` and `transport_matrix`: the friendly doors to the solvers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from howfar import _checks, costs
+from howfar._errors import DomainError, ShapeError, complaint
+from howfar.geometry import DenseCost, Geometry, PointCloud
+from howfar.measure import Measure, measures
+from howfar.ops.soft_minimum import CostLike, check_eps
+from howfar.optimal_transport import exact
+from howfar.optimal_transport.dual import dual_value
+from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.result import EntropicResult, ExactResult, OTResult
+from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution, warn_unless_converged
+
+_COARSEST = 0.05
+"""The first temperature tried for a given accuracy, as a share of the largest cost."""
+
+
+def transport(
+    x: Any,
+    y: Any,
+    *,
+    a: Any = None,
+    b: Any = None,
+    cost: CostLike = "sqeuclidean",
+    eps: float | Tensor | None = None,
+    blur: float | None = None,
+    reach: float | None = None,
+    accuracy: float | None = None,
+    tol: float | None = None,
+    max_iter: int = 2000,
+    init: OTResult | None = None,
+    backend: str = "auto",
+) -> OTResult:
+    r"""Optimal transport between two weighted clouds: the value, the plan, the potentials, and how well they are known.
+
+    Without `eps`, `blur` and `accuracy` the transport is exact: min <P, C> over couplings P of a and b. With a
+    temperature it is entropic (Cuturi 2013), min <P, C> + eps KL(P | a b^T), solved in the log domain. With `reach`
+    the marginals are soft (Chizat et al. 2018, Sejourne et al. 2019): the penalty reach**p KL of each marginal.
+
+    Args:
+        x: points (..., n, d).
+        y: points (..., m, d).
+        a: weights (..., n) of x, uniform when left out; they sum to one unless `reach` is given.
+        b: weights (..., m) of y.
+        cost: a name, an object of `howfar.costs`, or a callable; "sqeuclidean" is |x - y|^2, never halved.
+        eps: entropic strength in units of the cost.
+        blur: eps ** (1 / p) in units of the data, p the degree of the cost; instead of eps.
+        reach: the distance, in units of the data, beyond which mass is rather destroyed than moved.
+        accuracy: instead of eps: lower eps until the certified bounds differ by less than this share.
+        tol: stop at this marginal error, relative to the mass; 1e-6 in float64 and 1e-4 in float32 when left out.
+        max_iter: most iterations.
+        init: a former result on as many points, to start from.
+        backend: passed to the ops.
+
+    Returns:
+        An `OTResult`; its numbers are in units of the cost. A warning says so when it did not converge.
+
+    Raises:
+        ShapeError, DomainError, UnknownName, BackendUnavailable: naming the argument and the fix.
+
+    Example:
+        >>> import torch, howfar
+        >>> x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[2.0], [3.0]])
+        >>> howfar.transport(x, y).value
+        tensor(4.)
+        >>> howfar.transport(x, y, eps=0.1).plan().sum()
+        tensor(1.)
+    """
+    left, right = widened(*measures(x, y, a, b, normalised=reach is None))
+    geometry = PointCloud(left.points, right.points, costs.resolve(cost), backend)
+    solver = Sinkhorn(tol=tol, max_iter=max_iter)
+    return _solve(geometry, left.weights, right.weights, eps, blur, reach, accuracy, solver, init)
+
+
+def transport_matrix(
+    C: Any,  # noqa: N803
+    a: Any = None,
+    b: Any = None,
+    *,
+    eps: float | Tensor | None = None,
+    reach: float | None = None,
+    accuracy: float | None = None,
+    tol: float | None = None,
+    max_iter: int = 2000,
+    init: OTResult | None = None,
+) -> OTResult:
+    """`transport` on a cost matrix C (..., n, m); `reach` is then in units of the cost.
+
+    Example:
+        >>> import torch, howfar
+        >>> howfar.transport_matrix(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), eps=1.0).plan()
+        tensor([[0.3655, 0.1345],
+                [0.1345, 0.3655]])
+    """
+    matrix = _checks.as_tensor(C, "C")
+    if matrix.ndim < 2 or 0 in matrix.shape[-2:]:
+        raise ShapeError(
+            complaint("C", "a cost matrix (..., n, m)", f"shape {tuple(matrix.shape)}", "Pass one cost for each pair.")
+        )
+    _checks.check_finite(matrix, "C")
+    matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+    left = Measure.of(matrix.detach(), a, name="C", weights_name="a", normalised=reach is None)
+    right = Measure.of(matrix.detach().mT, b, name="C", weights_name="b", normalised=reach is None)
+    batch = _checks.check_batch(left.batch, right.batch, "a", "b")
+    solver = Sinkhorn(tol=tol, max_iter=max_iter)
+    weights = left.expand(batch).weights, right.expand(batch).weights
+    geometry = DenseCost(matrix.expand(*batch, *matrix.shape[-2:]))
+    return _solve(geometry, *weights, eps, None, reach, accuracy, solver, init)
+
+
+def solve_entropic(problem: LinearProblem, solver: Sinkhorn, init: Tensor | None = None) -> tuple[Tensor, Solution]:
+    """(value, solution) of an entropic problem: the value is differentiable once."""
+    solution = solver.solve(problem, init)
+    return dual_value(problem, solution.f, solution.g), solution
+
+
+def temperature(eps: Any, blur: Any, geometry: Geometry, like: Tensor) -> Tensor | None:
+    """The temperature (...) in units of the cost from eps or blur, None when neither is given."""
+    if eps is not None and blur is not None:
+        raise DomainError(complaint("eps", "either eps or blur", "both", "blur = eps ** (1 / p); pass one of them."))
+    if blur is not None:
+        return check_eps(_checks.check_positive(blur, "blur") ** _degree(geometry, "blur", "eps"), geometry.batch, like)
+    return None if eps is None else check_eps(eps, geometry.batch, like)
+
+
+def required_temperature(eps: Any, blur: Any, geometry: Geometry, like: Tensor) -> Tensor:
+    """As `temperature`, where one of the two has to be given."""
+    strength = temperature(eps, blur, geometry, like)
+    if strength is None:
+        raise DomainError(
+            complaint(
+                "eps",
+                "an entropic strength",
+                "neither eps nor blur",
+                "Pass blur, the resolution in units of the data, or eps, in units of the cost.",
+            )
+        )
+    return strength
+
+
+def marginal_weight(reach: float | None, geometry: Geometry) -> float | None:
+    """rho = reach ** p in units of the cost, None for hard marginals."""
+    if reach is None:
+        return None
+    reach = _checks.check_positive(reach, "reach")
+    return reach if isinstance(geometry, DenseCost) else reach ** _degree(geometry, "reach", "costs.Power")
+
+
+def _degree(geometry: Geometry, argument: str, instead: str) -> float:
+    if geometry.degree is None:
+        raise DomainError(
+            complaint(
+                argument,
+                "a cost that scales as a power of the distance",
+                "one that does not",
+                f"Use {instead} for this cost.",
+            )
+        )
+    return geometry.degree
+
+
+def widened(x: Measure, y: Measure) -> tuple[Measure, Measure]:
+    """Both measures in at least float32."""
+    dtype = torch.promote_types(x.points.dtype, torch.float32)
+    if dtype == x.points.dtype:
+        return x, y
+    return tuple(Measure(m.points.to(dtype), m.weights.to(dtype), m.uniform) for m in (x, y))  # type: ignore[return-value]
+
+
+def _solve(
+    geometry: Geometry,
+    a: Tensor,
+    b: Tensor,
+    eps: Any,
+    blur: Any,
+    reach: float | None,
+    accuracy: float | None,
+    solver: Sinkhorn,
+    init: OTResult | None,
+) -> OTResult:
+    strength = temperature(eps, blur, geometry, a)
+    rho = marginal_weight(reach, geometry)
+    start = None if init is None else _start(init, b)
+    if accuracy is not None:
+        return _to_accuracy(geometry, a, b, strength, rho, accuracy, solver, start)
+    if strength is None:
+        if rho is not None:
+            raise DomainError(
+                complaint(
+                    "reach", "eps or blur beside it", "neither", "Unbalanced transport is solved with a temperature."
+                )
+            )
+        problem = LinearProblem(geometry, a, b, a.new_zeros(geometry.batch))
+        value, plan, status, error = exact.solve(problem)
+        return ExactResult(value, status, 0, error, problem, plan)
+    problem = LinearProblem(geometry, a, b, strength, rho)
+    value, solution = solve_entropic(problem, solver, start)
+    warn_unless_converged(solution, "transport", stacklevel=4)
+    return _result(problem, value, solution)
+
+
+def _start(init: OTResult, b: Tensor) -> Tensor:
+    g = init.potentials[1].detach()
+    if g.shape[-1] != b.shape[-1]:
+        raise ShapeError(
+            complaint("init", f"a result on {b.shape[-1]} points y", f"one on {g.shape[-1]}", "Start without init.")
+        )
+    return g
+
+
+def _result(problem: LinearProblem, value: Tensor, solution: Solution) -> EntropicResult:
+    return EntropicResult(
+        value, solution.status, solution.n_iter, solution.marginal_error, problem, (solution.f, solution.g)
+    )
+
+
+def _to_accuracy(
+    geometry: Geometry,
+    a: Tensor,
+    b: Tensor,
+    strength: Tensor | None,
+    rho: float | None,
+    accuracy: float,
+    solver: Sinkhorn,
+    start: Tensor | None,
+) -> OTResult:
+    accuracy = _checks.check_positive(accuracy, "accuracy")
+    if strength is not None or rho is not None:
+        raise DomainError(
+            complaint("accuracy", "no eps, blur or reach beside it", "one of them", "accuracy chooses eps by itself.")
+        )
+    eps = _COARSEST * geometry.scale().to(a)
+    eps = torch.where(eps > 0, eps, 1)
+    smallest = 64 * torch.finfo(a.dtype).eps * eps
+    while True:
+        problem = LinearProblem(geometry, a, b, eps)
+        solution = solver.solve(problem, start)
+        result = _result(problem, a.new_zeros(()), solution)
+        lower, upper = result.bounds
+        short = upper > (1 + accuracy) * lower + torch.finfo(a.dtype).tiny
+        exhausted = bool((eps <= smallest).all())
+        if not bool(short.any()) or exhausted:
+            break
+        start = solution.g
+        eps = torch.where(short, eps / 2, eps)
+    if exhausted:
+        warn_unless_converged(solution, "transport", stacklevel=5)
+    return _result(problem, dual_value(problem, solution.f, solution.g), solution)
