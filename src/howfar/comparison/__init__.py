@@ -6,7 +6,8 @@ from howfar.comparison.procedure import compare as compare
 from howfar.comparison.records import ColumnComparison as ColumnComparison
 from howfar.comparison.records import Distance as Distance
 from howfar.comparison.records import Locations as Locations
+from howfar.comparison.records import Side as Side
 from howfar.comparison.records import Verdict as Verdict
 from howfar.comparison.result import Comparison as Comparison
 
-__all__ = ["ColumnComparison", "Comparison", "Distance", "Locations", "Verdict", "compare"]
+__all__ = ["ColumnComparison", "Comparison", "Distance", "Locations", "Side", "Verdict", "compare"]

@@ -110,6 +110,8 @@ def _shift(sample: ColumnSample, levels: list[Level]) -> str:
     if not sample.comparable:
         sides = [side for side, n in zip(("reference", "current"), sample.counts.sum(1), strict=True) if n == 0]
         return f"no value in {' and '.join(sides)}"
+    if sample.effect() == 0:
+        return "no change"
     if levels:
         return _level_shift(sample, levels)
     unit = sample.column.unit

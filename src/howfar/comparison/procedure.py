@@ -78,7 +78,7 @@ def compare(
     settings = _settings(alpha, tolerance, n_permutations, max_rows, columns, generator)
     generator = torch.Generator().manual_seed(SEED) if generator is None else generator
     progress = progress or _silent
-    tables = _table(reference, "reference"), _table(current, "current")
+    tables = load_side(reference, "reference"), load_side(current, "current")
     pair = data.pair(*tables, columns=settings.columns)
     sides = Side(tables[0].name, pair.reference.n), Side(tables[1].name, pair.current.n)
     _check_rows(sides, settings.alpha)
@@ -86,7 +86,7 @@ def compare(
     strata = Strata.draw(sides[0].rows, sides[1].rows, settings.max_rows, generator)
     rows = strata.reference, strata.current
     large = len(rows[0]) + len(rows[1]) > _LARGE
-    encoded = data.encode(_take(pair, rows), dtype=torch.float32 if large else torch.float64)
+    encoded = data.encode(take(pair, rows), dtype=torch.float32 if large else torch.float64)
     clouds = overall.Clouds.of(encoded)
     samples = [ColumnSample.of(column) for column in pair.columns]
     progress(0.1)
@@ -169,7 +169,7 @@ def _settings(
     return Settings(alpha, n_permutations, seed, tolerance, max_rows, names)
 
 
-def _table(source: Any, side: str) -> Table:
+def load_side(source: Any, side: str) -> Table:
     """The table, by its own name where it has one and else by its side."""
     if isinstance(source, Table):
         return source
@@ -196,7 +196,7 @@ def _check_rows(sides: tuple[Side, Side], alpha: float) -> None:
         )
 
 
-def _take(pair: PairedTables, rows: tuple[Tensor, Tensor]) -> PairedTables:
+def take(pair: PairedTables, rows: tuple[Tensor, Tensor]) -> PairedTables:
     """The same pair with these rows of either side only."""
     columns = tuple(_taken(column, rows) for column in pair.columns)
     return replace(pair, reference=pair.reference.take(rows[0]), current=pair.current.take(rows[1]), columns=columns)

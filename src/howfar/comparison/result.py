@@ -82,8 +82,8 @@ class Comparison:
         return header | body
 
     def to_json(self) -> str:
-        """The document as JSON text; numbers that are not finite are null."""
-        return json.dumps(self.to_document(), indent=2, allow_nan=False, ensure_ascii=False)
+        """The document as JSON text in ASCII, which survives any console; numbers that are not finite are null."""
+        return json.dumps(self.to_document(), indent=2, allow_nan=False)
 
     @classmethod
     def from_document(cls, plain: Any) -> Comparison:
