@@ -16,6 +16,9 @@ import torch.distributions as td
 from torch import Tensor
 from torch.distributions.exp_family import ExponentialFamily
 
+from howfar.f_divergences import discrete
+from howfar.f_divergences.terms import Ratio
+
 _LARGEST_TABLE = 2**16
 """Entries of the joint table of independent classes; beyond it, sampling is the cheaper way."""
 
@@ -69,6 +72,9 @@ def _log_affinity(p: td.Distribution, q: td.Distribution, order: float) -> Tenso
         if p.transforms == q.transforms and all(t.bijective for t in p.transforms):
             return _log_affinity(p.base_dist, q.base_dist, order)
         return None
+    tables = log_tables(p, q)
+    if tables is not None:
+        return discrete.log_affinity(Ratio.of_logits(*tables), order)
     if isinstance(p, td.Normal) and isinstance(q, td.Normal):
         return _normal(p, q, order)
     if _is_multivariate_normal(p) and _is_multivariate_normal(q):

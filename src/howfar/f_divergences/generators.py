@@ -391,6 +391,6 @@ def generator_of(name_or_generator: str | Generator) -> Generator:
     """
     if isinstance(name_or_generator, Generator):
         return name_or_generator
-    if name_or_generator in GENERATORS:
+    if isinstance(name_or_generator, str) and name_or_generator in GENERATORS:
         return GENERATORS[name_or_generator]
-    raise unknown_name("generator", name_or_generator, GENERATORS)
+    raise unknown_name("divergence", name_or_generator, GENERATORS)
