@@ -144,6 +144,7 @@ FILES: list[tuple[str, bytes, str]] = [
         b'{"a": 1}\n{"a": 12',
         f"a.ndjson: expected a JSON object on line 2, got expecting ',' delimiter at column 9. {MEND}",
     ),
+    ("a.ndjson", b'{"a": 1}\nnull\n', f"a.ndjson: expected a JSON object on line 2, got NoneType. {MEND}"),
     ("a.ndjson", b'{"a": 1}\n[1]\n', f"a.ndjson: expected a JSON object on line 2, got list. {MEND}"),
     (
         "a.jsonl",

@@ -118,6 +118,14 @@ def test_kinds_that_can_be_brought_together(
             ),
         ),
         (
+            ["1", "NA"],
+            [1.5, 2.5],
+            (
+                "categorical in the reference and numeric in the current table, where the reference holds text such "
+                "as 'NA'. Give the column one type on both sides."
+            ),
+        ),
+        (
             ["", "y"],
             [1.5, 2.5],
             (

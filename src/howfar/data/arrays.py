@@ -58,8 +58,6 @@ def choose(arrays: Mapping[str, Any], key: str | None, label: str) -> Mapping[st
 
 
 def _append(source: Source, key: str, array: Any, label: str) -> None:
-    import numpy as np
-
     shape = array.shape
     where = f"{label}::{key}" if key else label
     if array.dtype.names:
@@ -79,7 +77,7 @@ def _append(source: Source, key: str, array: Any, label: str) -> None:
         what = "complex numbers; pass real and imaginary parts" if array.dtype.kind == "c" else f"{array.dtype} values"
         source.entries += [Ignored(name, f"holds {what}") for name in names]
         return
-    for name, values in zip(names, np.ascontiguousarray(array.T), strict=True):
+    for name, values in zip(names, array.T, strict=True):
         if array.dtype.kind == "O":
             source.append(name, values.tolist())
         else:

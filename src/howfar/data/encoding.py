@@ -134,13 +134,7 @@ def _scaled(values: Tensor, present: Tensor) -> Tensor:
             return torch.zeros_like(values)
         scale = _median(apart.sort().values)
     largest = torch.finfo(values.dtype).max
-    z = ((values / 2 - centre) / scale).clamp(-largest, largest)
-    return torch.copysign(_asinh(z.abs()), z)
-
-
-def _asinh(z: Tensor) -> Tensor:
-    """For z >= 0: torch squares z on the way, which overflows long before the result does."""
-    return torch.where(z > 1e150, z.log() + math.log(2), z.clamp(max=1e150).asinh())
+    return ((values / 2 - centre) / scale).clamp(-largest, largest).asinh()
 
 
 def _median(ordered: Tensor) -> float:

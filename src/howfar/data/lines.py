@@ -25,7 +25,6 @@ def read_ndjson(path: Path) -> Source:
         raise refuse(
             path, "one type per key", str(error).splitlines()[0], "Write the values of a key in one type throughout."
         ) from None
-    _check_last(path)
     source = Source([], frame.height)
     for series in frame.get_columns():
         present = series.dtype == pl.String and series.null_count() < len(series)
@@ -38,7 +37,6 @@ def _check_lines(path: Path) -> None:
     """Raise at the first line that is no object, or at a key whose values differ in type."""
     types: dict[str, set[str]] = {}
     with path.open("rb") as lines:
-        number = 0
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -70,23 +68,6 @@ def _object(path: Path, number: int, line: bytes) -> dict[str, object]:
 
 def _no_constant(constant: str) -> float:
     raise ValueError(f"{constant}, which is not JSON")
-
-
-def _check_last(path: Path) -> None:
-    """Polars forgives a last line that is cut short; its values would be lost in silence."""
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        block = 2**16
-        while True:
-            file.seek(max(0, size - block))
-            tail = file.read().rstrip()
-            if b"\n" in tail or block >= size:
-                break
-            block *= 2
-    try:
-        json.loads(tail.rsplit(b"\n", 1)[-1])
-    except ValueError:
-        _check_lines(path)
 
 
 def _type(value: object) -> str:
