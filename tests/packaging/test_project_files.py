@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shutil
@@ -42,6 +43,21 @@ def test_the_package_is_typed() -> None:
 def test_the_command_is_there() -> None:
     module, _, function = PROJECT["project"]["scripts"]["howfar"].partition(":")
     assert callable(getattr(importlib.import_module(module), function))
+
+
+def test_dependencies_are_what_the_package_imports() -> None:
+    distributions = {"ot": "pot", "PIL": "pillow"}
+    optional = {"torchmetrics", "triton"}
+    imported: set[str] = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
+    outside = imported - set(sys.stdlib_module_names) - {"howfar"} - optional
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["project"]["dependencies"]}
+    assert {canonicalize_name(distributions.get(name, name)) for name in outside} == declared
 
 
 def test_torch_has_a_tested_floor_and_no_ceiling() -> None:
