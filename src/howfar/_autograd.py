@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 from howfar._errors import DerivativeUnavailable
 
@@ -22,13 +21,13 @@ def first_order(name: str, value: Callable[..., Tensor], *inputs: Tensor) -> Ten
 
     `value` must be such that its first derivative, with everything it closes over held fixed, is the true one.
     """
-    out: Tensor = _FirstOrder.apply(name, value, *inputs)
+    out: Tensor = _FirstOrder.apply(name, value, *inputs)  # type: ignore[no-untyped-call]
     return out
 
 
 def no_second_derivative(name: str, gradient: Tensor, *origins: Tensor) -> Tensor:
     """`gradient` unchanged, which raises when it is itself differentiated in any of `origins`."""
-    out: Tensor = _NoSecondDerivative.apply(name, gradient, *origins)
+    out: Tensor = _NoSecondDerivative.apply(name, gradient, *origins)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -56,14 +55,13 @@ class _FirstOrder(torch.autograd.Function):
 
 class _NoSecondDerivative(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, name: str, gradient: Tensor, *origins: Tensor) -> Tensor:
+    def forward(ctx: Any, name: str, gradient: Tensor, *origins: Tensor) -> Tensor:  # noqa: ARG004
         ctx.name = name
         return gradient.view_as(gradient)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Any) -> Any:
-        name = ctx.name  # type: ignore[attr-defined]
+    def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ARG004
         raise DerivativeUnavailable(
-            f"{name}: second derivatives are not available, because they need the derivative of the dual "
+            f"{ctx.name}: second derivatives are not available, because they need the derivative of the dual "
             "variables as well. Use first derivatives only (create_graph=False), or differentiate numerically."
         )

@@ -31,7 +31,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
         tensor = value
     elif hasattr(value, "__dlpack__") and not _is_read_only(value):
         try:
-            tensor = torch.from_dlpack(value)
+            tensor = torch.utils.dlpack.from_dlpack(value)
         except (BufferError, RuntimeError, TypeError, ValueError):
             tensor = _copied(value, name)
     else:
@@ -58,6 +58,8 @@ def _copied(value: Any, name: str) -> Tensor:
         array = np.array(value)
         if array.dtype == object or array.dtype.kind in "USMm":
             raise TypeError(f"items of type {array.dtype}")
+        if array.dtype == np.float64 and not hasattr(value, "dtype"):
+            return torch.from_numpy(array).to(torch.get_default_dtype())
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise DomainError(complaint(name, "numbers", f"{type(value).__name__} ({error})", fix)) from None
@@ -153,7 +155,8 @@ def check_same_kind(x: Tensor, y: Tensor, x_name: str, y_name: str) -> None:
 def check_batch(left: torch.Size, right: torch.Size, x_name: str, y_name: str) -> torch.Size:
     """The broadcast of two batch shapes."""
     try:
-        return torch.broadcast_shapes(left, right)
+        shape: torch.Size = torch.broadcast_shapes(left, right)
+        return shape
     except RuntimeError:
         raise ShapeError(
             complaint(
@@ -194,11 +197,15 @@ def check_distribution(weights: Tensor, name: str, *, normalised: bool = True) -
         index = tuple(torch.nonzero(weights < 0)[0].tolist())
         where = "".join(f"[{i}]" for i in index)
         raise DomainError(
-            complaint(name, "weights >= 0", f"{weights[index].item():.6g} at {name}{where}", "Clip or drop negative mass.")
+            complaint(
+                name, "weights >= 0", f"{weights[index].item():.6g} at {name}{where}", "Clip or drop negative mass."
+            )
         )
     total = weights.detach().sum(-1)
     if bool((total <= 0).any()):
-        raise DomainError(complaint(name, "a positive total mass", "weights that are all zero", "Give some point mass."))
+        raise DomainError(
+            complaint(name, "a positive total mass", "weights that are all zero", "Give some point mass.")
+        )
     if normalised and bool(((total - 1).abs() > _WEIGHT_SUM_TOLERANCE).any()):
         worst = total.flatten()[(total - 1).abs().argmax()].item()
         raise DomainError(
@@ -215,7 +222,9 @@ def check_positive(value: Any, name: str, *, unit: str = "") -> float:
     """A finite float greater than zero."""
     number = check_number(value, name)
     if not number > 0:
-        raise DomainError(complaint(name, f"a number > 0{unit and f' ({unit})'}", f"{number:g}", f"Pass a larger {name}."))
+        raise DomainError(
+            complaint(name, f"a number > 0{unit and f' ({unit})'}", f"{number:g}", f"Pass a larger {name}.")
+        )
     return number
 
 

@@ -31,9 +31,7 @@ class Measure:
     uniform: bool = False
 
     @classmethod
-    def of(
-        cls, x: Any, a: Any = None, *, name: str = "x", weights_name: str = "a", normalised: bool = True
-    ) -> Measure:
+    def of(cls, x: Any, a: Any = None, *, name: str = "x", weights_name: str = "a", normalised: bool = True) -> Measure:
         """Check points (..., n, d) and weights (..., n), and broadcast their batch axes."""
         if isinstance(x, Measure):
             return x if a is None else cls.of(x.points, a, name=name, weights_name=weights_name, normalised=normalised)

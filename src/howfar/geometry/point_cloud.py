@@ -13,6 +13,7 @@ from howfar.geometry.protocol import Side
 from howfar.ops.soft_minimum import softmin_cost
 
 _SAMPLE = 256
+_SQUARED = SqEuclidean()
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class PointCloud:
 
     x: Tensor
     y: Tensor
-    cost: Cost = SqEuclidean()
+    cost: Cost = _SQUARED
     backend: str = "auto"
 
     @property

@@ -49,7 +49,7 @@ def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int) -> Te
     # The graph of one block holds a handful of matrices for each feature that is summed in turn.
     derivative_block = max(1, block // (4 + min(x.shape[-1], 16)))
     plan = _Plan(rows, out_axis, block, derivative_block)
-    out: Tensor = _Streamed.apply(plan, x, *others)
+    out: Tensor = _Streamed.apply(plan, x, *others)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -75,7 +75,7 @@ class _Streamed(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
         wanted = tuple(ctx.needs_input_grad[1:])
-        grads = iter(_StreamedGradient.apply(ctx.plan, wanted, grad, *inputs))
+        grads = iter(_StreamedGradient.apply(ctx.plan, wanted, grad, *inputs))  # type: ignore[no-untyped-call]
         return (None, *(next(grads) if needed else None for needed in wanted))
 
 
@@ -121,7 +121,8 @@ class _StreamedGradient(torch.autograd.Function):
                 second = torch.autograd.grad(torch.stack(terms).sum(), [seed, *leaves], allow_unused=True)
             grad_parts.append(torch.zeros_like(seed) if second[0] is None else second[0])
             total.add(s, second[1:])
-        return (None, None, _Last.apply(torch.cat(grad_parts, plan.axis)), *(_Last.apply(t) for t in total.tensors()))
+        last = torch.cat(grad_parts, plan.axis), *total.tensors()
+        return (None, None, *(_Last.apply(t) for t in last))  # type: ignore[no-untyped-call]
 
 
 class _Last(torch.autograd.Function):

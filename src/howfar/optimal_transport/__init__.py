@@ -9,9 +9,10 @@ from howfar.optimal_transport.problem import LinearProblem as LinearProblem
 from howfar.optimal_transport.projections import sliced_wasserstein as sliced_wasserstein
 from howfar.optimal_transport.result import OTResult as OTResult
 from howfar.optimal_transport.sinkhorn import Sinkhorn as Sinkhorn
-from howfar.optimal_transport.solve import solve_entropic as solve_entropic
+from howfar.optimal_transport.solve import solve_geometry as solve_geometry
 from howfar.optimal_transport.solve import transport as transport
 from howfar.optimal_transport.solve import transport_matrix as transport_matrix
+from howfar.optimal_transport.solve import widened as widened
 from howfar.optimal_transport.status import Status as Status
 
 __all__ = [
@@ -24,8 +25,9 @@ __all__ = [
     "sinkhorn_distance",
     "sinkhorn_divergence",
     "sliced_wasserstein",
-    "solve_entropic",
+    "solve_geometry",
     "transport",
     "transport_matrix",
     "wasserstein",
+    "widened",
 ]

@@ -58,8 +58,9 @@ def solve(problem: LinearProblem) -> tuple[Tensor, SparsePlan, Status, Tensor]:
     batch = problem.geometry.batch
     flat = _flattened(problem)
     solved = [_one(p.detached()) for p in flat]
-    duals = [torch.stack([getattr(s, name) for s in solved]).reshape(*batch, -1) for name in ("f", "g")]
-    plan = SparsePlan(*duals, entries=tuple(s.entry for s in solved))
+    f = torch.stack([s.f for s in solved]).reshape(*batch, -1)
+    g = torch.stack([s.g for s in solved]).reshape(*batch, -1)
+    plan = SparsePlan(f, g, tuple(s.entry for s in solved))
     values = torch.stack([_paid(p, s.entry) for p, s in zip(flat, solved, strict=True)]).reshape(batch)
     value = values + ((problem.a - problem.a.detach()) * plan.f).sum(-1)
     value = value + ((problem.b - problem.b.detach()) * plan.g).sum(-1)

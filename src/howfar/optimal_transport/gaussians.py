@@ -82,7 +82,8 @@ def _bures(x: Tensor, y: Tensor) -> Tensor:
         u, _, vh = torch.linalg.svd(x_root @ y_root)
         rotation = (u @ vh).to(x.dtype)
     overlap = ((x_basis.mT @ x) @ (y_basis.mT @ y).mT * rotation).sum((-2, -1))
-    return (x.square().sum((-2, -1)) + y.square().sum((-2, -1)) - 2 * overlap).clamp_min(0)
+    distance: Tensor = x.square().sum((-2, -1)) + y.square().sum((-2, -1)) - 2 * overlap
+    return distance
 
 
 def _polar(x: Tensor) -> tuple[Tensor, Tensor]:

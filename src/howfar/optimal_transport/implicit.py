@@ -24,7 +24,7 @@ def potentials(problem: LinearProblem, f: Tensor, g: Tensor) -> tuple[Tensor, Te
     inputs = problem.differentiable()
     if not (torch.is_grad_enabled() and any(t.requires_grad for t in inputs)):
         return f, g
-    core: Tensor = _FixedPoint.apply(problem, g.detach(), *inputs)
+    core: Tensor = _FixedPoint.apply(problem, g.detach(), *inputs)  # type: ignore[no-untyped-call]
     problem = with_floor(problem)
     f = _x_update(problem, core)
     return f, _y_update(problem, f)

@@ -53,7 +53,7 @@ def sinkhorn_distance(
     x: Any,
     y: Any,
     *,
-    eps: float | Tensor,
+    eps: float | Tensor | str,
     a: Any = None,
     b: Any = None,
     cost: CostLike = "sqeuclidean",
@@ -69,7 +69,7 @@ def sinkhorn_distance(
     Args:
         x: points (..., n, d).
         y: points (..., m, d).
-        eps: entropic strength, in units of the cost.
+        eps: entropic strength, in units of the cost; "auto" is 5 % of the mean cost.
         a: weights (..., n) of x, uniform when left out; they sum to one.
         b: weights (..., m) of y.
         cost: a name, an object of `howfar.costs`, or a callable.
@@ -90,7 +90,7 @@ def sinkhorn_divergence(
     x: Any,
     y: Any,
     *,
-    eps: float | Tensor | None = None,
+    eps: float | Tensor | str | None = None,
     blur: float | None = None,
     reach: float | None = None,
     a: Any = None,
@@ -109,7 +109,7 @@ def sinkhorn_divergence(
     Args:
         x: points (..., n, d).
         y: points (..., m, d).
-        eps: entropic strength in units of the cost; or
+        eps: entropic strength in units of the cost, "auto" is 5 % of the mean cost of x against y; or
         blur: eps ** (1 / p) in units of the data, p the degree of the cost.
         reach: the distance beyond which mass is rather destroyed than moved, in units of the data; None: never.
         a: weights (..., n) of x, uniform when left out; they sum to one unless `reach` is given.
@@ -129,19 +129,20 @@ def sinkhorn_divergence(
     ground = costs.resolve(cost)
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
 
-    def value(one: Measure, other: Measure) -> tuple[Tensor, LinearProblem]:
+    across = PointCloud(left.points, right.points, ground, backend)
+    strength = solve.required_temperature(eps, blur, across, left.weights, right.weights)
+    rho = solve.marginal_weight(reach, across)
+
+    def value(one: Measure, other: Measure) -> Tensor:
         geometry = PointCloud(one.points, other.points, ground, backend)
-        strength = solve.required_temperature(eps, blur, geometry, one.weights)
-        rho = solve.marginal_weight(reach, geometry)
         problem = LinearProblem(geometry, one.weights, other.weights, strength, rho)
         out, solution = solve.solve_entropic(problem, solver)
         warn_unless_converged(solution, "sinkhorn_divergence", stacklevel=4)
-        return out, problem
+        return out
 
-    cross, problem = value(left, right)
-    divergence = cross - 0.5 * value(left, left)[0] - 0.5 * value(right, right)[0]
+    divergence = value(left, right) - 0.5 * value(left, left) - 0.5 * value(right, right)
     if reach is not None:
-        divergence = divergence + 0.5 * problem.eps * (left.mass() - right.mass()).square()
+        divergence = divergence + 0.5 * strength * (left.mass() - right.mass()).square()
     return divergence
 
 

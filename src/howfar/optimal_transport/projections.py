@@ -54,11 +54,11 @@ def sliced_wasserstein(
     centre = 0.5 * (left.mean() + right.mean()).detach().unsqueeze(-2)
     axes = _directions(directions, count, left.points, generator)
     block = max(1, BLOCK_ELEMENTS // (max(1, left.batch.numel()) * (left.n + right.n)))
-    weights = [None if m.uniform else m.weights.unsqueeze(-2) for m in (left, right)]
+    a, b = (None if m.uniform else m.weights.unsqueeze(-2) for m in (left, right))
     total = left.points.new_zeros(left.batch)
     for chunk in axes.split(block):
-        projected = (chunk @ (left.points - centre).mT, chunk @ (right.points - centre).mT)
-        total = total + quantile_cost(*projected, *weights, p).sum(-1)
+        projected = chunk @ (left.points - centre).mT, chunk @ (right.points - centre).mT
+        total = total + quantile_cost(*projected, a, b, p).sum(-1)
     return safe_power(total / axes.shape[0], 1 / p)
 
 
@@ -77,4 +77,5 @@ def _directions(given: Any, count: int, like: Tensor, generator: torch.Generator
     drawn = torch.randn(
         count, d, generator=generator, device=device, dtype=torch.float64 if device.type != "mps" else None
     )
-    return (drawn / drawn.norm(dim=-1, keepdim=True)).to(like)
+    unit: Tensor = drawn / drawn.norm(dim=-1, keepdim=True)
+    return unit.to(like)

@@ -111,12 +111,12 @@ class EntropicResult(OTResult):
     solution: tuple[Tensor, Tensor] = field(repr=False, default=(torch.empty(0), torch.empty(0)))
 
     @cached_property
-    def potentials(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def potentials(self) -> tuple[Tensor, Tensor]:
         """(f, g); differentiable once, by the implicit function theorem."""
         return implicit.potentials(self.problem, *self.solution)
 
     @cached_property
-    def cost(self) -> Tensor:  # type: ignore[override]
+    def cost(self) -> Tensor:
         """<P, C>; differentiable once."""
         f, g = self.potentials
         h = self._shifted_y(g)
@@ -124,7 +124,7 @@ class EntropicResult(OTResult):
         return (self._row_mass(f, h) * average).sum(-1)
 
     @cached_property
-    def bounds(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def bounds(self) -> tuple[Tensor, Tensor]:
         """(lower, upper) on the unregularised cost; only where marginals are hard."""
         if self.problem.rho is not None:
             raise DomainError(

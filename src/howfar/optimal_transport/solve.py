@@ -20,6 +20,8 @@ from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution, warn_unless_co
 
 _COARSEST = 0.05
 """The first temperature tried for a given accuracy, as a share of the largest cost."""
+AUTO = 0.05
+"""The temperature that eps="auto" stands for, as a share of the mean cost sum_ij a_i b_j C_ij."""
 
 
 def transport(
@@ -29,7 +31,7 @@ def transport(
     a: Any = None,
     b: Any = None,
     cost: CostLike = "sqeuclidean",
-    eps: float | Tensor | None = None,
+    eps: float | Tensor | str | None = None,
     blur: float | None = None,
     reach: float | None = None,
     accuracy: float | None = None,
@@ -50,7 +52,7 @@ def transport(
         a: weights (..., n) of x, uniform when left out; they sum to one unless `reach` is given.
         b: weights (..., m) of y.
         cost: a name, an object of `howfar.costs`, or a callable; "sqeuclidean" is |x - y|^2, never halved.
-        eps: entropic strength in units of the cost.
+        eps: entropic strength in units of the cost; "auto" is 5 % of the mean cost sum_ij a_i b_j C_ij.
         blur: eps ** (1 / p) in units of the data, p the degree of the cost; instead of eps.
         reach: the distance, in units of the data, beyond which mass is rather destroyed than moved.
         accuracy: instead of eps: lower eps until the certified bounds differ by less than this share.
@@ -80,11 +82,11 @@ def transport(
 
 
 def transport_matrix(
-    C: Any,  # noqa: N803
+    C: Any,
     a: Any = None,
     b: Any = None,
     *,
-    eps: float | Tensor | None = None,
+    eps: float | Tensor | str | None = None,
     reach: float | None = None,
     accuracy: float | None = None,
     tol: float | None = None,
@@ -121,18 +123,31 @@ def solve_entropic(problem: LinearProblem, solver: Sinkhorn, init: Tensor | None
     return dual_value(problem, solution.f, solution.g), solution
 
 
-def temperature(eps: Any, blur: Any, geometry: Geometry, like: Tensor) -> Tensor | None:
+def solve_geometry(geometry: Geometry, a: Tensor, b: Tensor, eps: float, solver: Sinkhorn) -> EntropicResult:
+    """An entropic result for a geometry and a solver that are already made."""
+    problem = LinearProblem(geometry, a, b, check_eps(eps, geometry.batch, a))
+    value, solution = solve_entropic(problem, solver)
+    warn_unless_converged(solution, "SinkhornDistance", stacklevel=3)
+    return _result(problem, value, solution)
+
+
+def temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: Tensor) -> Tensor | None:
     """The temperature (...) in units of the cost from eps or blur, None when neither is given."""
     if eps is not None and blur is not None:
         raise DomainError(complaint("eps", "either eps or blur", "both", "blur = eps ** (1 / p); pass one of them."))
     if blur is not None:
-        return check_eps(_checks.check_positive(blur, "blur") ** _degree(geometry, "blur", "eps"), geometry.batch, like)
-    return None if eps is None else check_eps(eps, geometry.batch, like)
+        return check_eps(_checks.check_positive(blur, "blur") ** _degree(geometry, "blur", "eps"), geometry.batch, a)
+    if isinstance(eps, str):
+        _checks.check_choice(eps, "eps", ("auto",))
+        with torch.no_grad():
+            mean = (a.detach() * geometry.apply(b.detach(), "x")).sum(-1) / (a.sum(-1) * b.sum(-1)).detach()
+        return torch.where(mean > 0, AUTO * mean, 1).to(torch.promote_types(a.dtype, torch.float32))
+    return None if eps is None else check_eps(eps, geometry.batch, a)
 
 
-def required_temperature(eps: Any, blur: Any, geometry: Geometry, like: Tensor) -> Tensor:
+def required_temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: Tensor) -> Tensor:
     """As `temperature`, where one of the two has to be given."""
-    strength = temperature(eps, blur, geometry, like)
+    strength = temperature(eps, blur, geometry, a, b)
     if strength is None:
         raise DomainError(
             complaint(
@@ -185,7 +200,7 @@ def _solve(
     solver: Sinkhorn,
     init: OTResult | None,
 ) -> OTResult:
-    strength = temperature(eps, blur, geometry, a)
+    strength = temperature(eps, blur, geometry, a, b)
     rho = marginal_weight(reach, geometry)
     start = None if init is None else _start(init, b)
     if accuracy is not None:

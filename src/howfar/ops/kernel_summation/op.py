@@ -69,6 +69,6 @@ def kernel_sum(
     (x, y, w), dtype = working(
         x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
     )
-    rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)  # noqa: E731
+    rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)
     out = by_rows(rows, x, y, w, out_axis=-2, m=m).to(dtype)
     return out if columns else out.squeeze(-1)

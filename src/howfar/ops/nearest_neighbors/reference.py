@@ -28,4 +28,5 @@ def reduced_costs(x: Tensor, y: Tensor, h: Tensor, indices: Tensor, cost: Cost) 
     flat = indices.flatten(-2)
     chosen = y.gather(-2, flat.unsqueeze(-1).expand(*flat.shape, y.shape[-1]))
     chosen = chosen.unflatten(-2, indices.shape[-2:])
-    return cost.matrix(x.unsqueeze(-2), chosen).squeeze(-2) - h.gather(-1, flat).unflatten(-1, indices.shape[-2:])
+    potentials: Tensor = h.gather(-1, flat).unflatten(-1, indices.shape[-2:])
+    return cost.matrix(x.unsqueeze(-2), chosen).squeeze(-2) - potentials

@@ -52,7 +52,7 @@ def softmin(
     """
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
     (x, y, h), dtype = working(x, y, h)
-    rows = lambda xb, yb, hb: reference.softmin(xb, yb, hb, eps.to(xb.dtype), cost)  # noqa: E731
+    rows = lambda xb, yb, hb: reference.softmin(xb, yb, hb, eps.to(xb.dtype), cost)
     return _run(rows, cost, x, y, h, out_axis=-1).to(dtype)
 
 
@@ -91,7 +91,7 @@ def softmin_apply(
     _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
     v = v.expand(*x.shape[:-2], *v.shape[-2:])
     (x, y, h, v), dtype = working(x, y, h, v)
-    rows = lambda xb, yb, hb, vb: reference.softmin_apply(xb, yb, hb, vb, eps.to(xb.dtype), cost)  # noqa: E731
+    rows = lambda xb, yb, hb, vb: reference.softmin_apply(xb, yb, hb, vb, eps.to(xb.dtype), cost)
     out = _run(rows, cost, x, y, h, v, out_axis=-2).to(dtype)
     return out[..., 0], out[..., 1:]
 
@@ -102,7 +102,7 @@ def softmin_cost(
     """The average of the cost c_ij itself under the weights exp((h_j - c_ij) / eps); arguments as in `softmin`."""
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
     (x, y, h), dtype = working(x, y, h)
-    rows = lambda xb, yb, hb: reference.softmin_cost(xb, yb, hb, eps.to(xb.dtype), cost)  # noqa: E731
+    rows = lambda xb, yb, hb: reference.softmin_cost(xb, yb, hb, eps.to(xb.dtype), cost)
     return _run(rows, cost, x, y, h, out_axis=-1).to(dtype)
 
 
