@@ -373,3 +373,20 @@ def test_pulling_away_term():
     term = adversarial.pulling_away(zero)
     assert term.item() == 0
     assert torch.isfinite(torch.autograd.grad(term, zero)[0]).all()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["non-saturating", "relativistic-average", "fgan:jeffreys"])
+def test_a_compiled_step_is_one_graph(name):
+    game = OBJECTIVES[name].make()
+    x, y = (torch.linspace(-2, shift, 5).requires_grad_() for shift in (1.0, 2.0))
+
+    def losses(real, fake):
+        return game.critic(real=real, fake=fake) + game.generator(real=real, fake=fake)
+
+    compiled = torch.compile(losses, backend="aot_eager", fullgraph=True)(x, y)
+    torch.testing.assert_close(compiled, losses(x, y))
+    for got, expected in zip(
+        torch.autograd.grad(compiled, (x, y)), torch.autograd.grad(losses(x, y), (x, y)), strict=True
+    ):
+        torch.testing.assert_close(got, expected)

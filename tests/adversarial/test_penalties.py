@@ -319,6 +319,20 @@ def test_a_compiled_critic_is_refused_before_torch_fails(where):
         gradient_penalty(critic._orig_mod, **batches(4, 3))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_critic_may_be_read_without_gradients():
+    module = smooth_critic()
+    compiled = torch.compile(module, backend="aot_eager")
+    x, y = batches(4, 3).values()
+    read = calibrated_wasserstein(compiled, real=x, fake=y, generator=seeded())
+    torch.testing.assert_close(read, calibrated_wasserstein(module, real=x, fake=y, generator=seeded()))
+
+
+def test_one_number_has_no_deviation_for_dragan():
+    penalty = gradient_penalty(lambda x: x**2, real=torch.tensor([3.0]), kind="dragan", weight=1.0)
+    assert penalty.item() == pytest.approx((6 - 1) ** 2)
+
+
 BAD = [
     ({"real": torch.zeros(4, 3), "fake": torch.zeros(3, 3)}, ShapeError, r"fake: expected shape \(4, 3\)"),
     ({"real": torch.zeros(4, 3), "fake": torch.zeros(4, 3, 1)}, ShapeError, r"fake: expected shape \(4, 3\)"),
