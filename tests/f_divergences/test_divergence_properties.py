@@ -31,7 +31,7 @@ def at_most(left, right):
 
 
 @each_row
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sides=distributions(2))
 def test_non_negative_bounded_and_zero_on_equals(row, sides):
     p, q = sides
@@ -44,7 +44,7 @@ def test_non_negative_bounded_and_zero_on_equals(row, sides):
 
 
 @pytest.mark.parametrize("name", sorted(SYMMETRIC))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sides=distributions(2))
 def test_symmetric_where_declared(name, sides):
     p, q = sides
@@ -52,7 +52,7 @@ def test_symmetric_where_declared(name, sides):
 
 
 @each_row
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sides=distributions(2), data=st.data())
 def test_merging_classes_loses_divergence(row, sides, data):
     p, q = sides
@@ -63,7 +63,7 @@ def test_merging_classes_loses_divergence(row, sides, data):
 
 
 @each_row
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sides=distributions(4), weight=st.floats(0.0, 1.0))
 def test_jointly_convex(row, sides, weight):
     p, q, r, s = sides
@@ -74,7 +74,7 @@ def test_jointly_convex(row, sides, weight):
 
 
 @each_row
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sides=distributions(2), data=st.data())
 def test_order_of_classes_does_not_matter(row, sides, data):
     p, q = sides
@@ -85,7 +85,7 @@ def test_order_of_classes_does_not_matter(row, sides, data):
 
 
 @each_row
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sides=distributions(2))
 def test_logits_equal_probabilities(row, sides):
     p, q = sides
@@ -93,7 +93,7 @@ def test_logits_equal_probabilities(row, sides):
     torch.testing.assert_close(logits, fd.f_divergence(p, q, row), rtol=1e-10, atol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(sides=distributions(2))
 def test_divergences_of_independent_pairs_add(sides):
     """KL and Rényi of products are sums; one minus the squared Hellinger distance multiplies."""

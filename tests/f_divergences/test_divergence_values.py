@@ -306,5 +306,8 @@ def test_shapes_broadcast_and_batches_equal_loops():
 
 
 def test_arrays_lists_and_integers_are_taken():
-    assert fd.kl(np.array([0.5, 0.5]), [0.25, 0.75]).dtype == torch.float64
+    assert fd.kl(np.array([0.5, 0.5]), np.array([0.25, 0.75])).dtype == torch.float64
+    assert fd.kl([0.5, 0.5], [0.25, 0.75]).item() == pytest.approx(
+        fd.kl(rows(0.5, 0.5), rows(0.25, 0.75)).item(), rel=1e-6
+    )
     assert fd.tv(torch.tensor([0, 1]), torch.tensor([1, 0])).item() == 1.0

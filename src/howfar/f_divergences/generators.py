@@ -37,7 +37,8 @@ class Generator:
         conjugate_of_activation: v -> f*(T(v)), straight from v, so that nothing overflows on the way.
         at_zero: f(0), infinite where p = 0 costs infinitely much.
         at_infinity: lim f(u) / u, infinite where q = 0 costs infinitely much.
-        halves: the summands at ratios up to one, and the other ones, without cancellation.
+        halves: the summands at ratios up to one, and the other ones, without cancellation; one object twice
+            where f is symmetric.
         at_one: f(1), the divergence of equal distributions; zero but for `gan`.
         powers: (c, a) pairs with D_f = sum of c times the divergence of order a, where that is what it is.
 
@@ -69,7 +70,7 @@ class Generator:
             >>> import torch, howfar
             >>> exponential = Generator.of(lambda u: torch.exp(-u), at_zero=1.0, at_infinity=0.0)
             >>> howfar.f_divergence([0.5, 0.5], [0.5, 0.5], exponential)
-            tensor(0.3679, dtype=torch.float64)
+            tensor(0.3679)
         """
         one = torch.ones((), dtype=torch.float64)
 
@@ -102,11 +103,18 @@ class Generator:
     def summands(self, ratio: terms.Ratio) -> Tensor:
         """q (f(u) - f(1) - f'(1) (u - 1)) for each entry: non-negative, of second order at p = q."""
         below, above = self.halves
+        if below is above:
+            return below(ratio)
         return below(ratio.where(~ratio.p_larger)) + above(ratio.where(ratio.p_larger))
 
     def scaled(self, factor: float, name: str) -> Generator:
         """The generator `factor` times f, `factor` > 0."""
         below, above = self.halves
+
+        def grown(half: terms.Half) -> terms.Half:
+            return lambda ratio: factor * half(ratio)
+
+        first = grown(below)
         return Generator(
             name=name,
             f=lambda u: factor * self.f(u),
@@ -116,7 +124,7 @@ class Generator:
             conjugate_of_activation=lambda v: factor * self.conjugate_of_activation(v),
             at_zero=factor * self.at_zero,
             at_infinity=factor * self.at_infinity,
-            halves=(lambda ratio: factor * below(ratio), lambda ratio: factor * above(ratio)),
+            halves=(first, first if below is above else grown(above)),
             at_one=factor * self.at_one,
             powers=tuple((factor * scale, order) for scale, order in self.powers),
         )
@@ -239,6 +247,7 @@ def _triangular_conjugate(root: Tensor) -> Tensor:
 
 def _rows() -> dict[str, Generator]:
     log2 = math.log(2.0)
+    root, mixture = terms.power_half(0.5, 0.5), terms.mixture_half(0.5, 2.0)
     both_kl = _sum(terms.power_half(1.0), terms.power_half(0.0))
     kl = Generator(
         name="kl",
@@ -297,7 +306,7 @@ def _rows() -> dict[str, Generator]:
         conjugate_of_activation=lambda v: torch.expm1(v),
         at_zero=1.0,
         at_infinity=1.0,
-        halves=(terms.power_half(0.5, 0.5), terms.power_half(0.5, 0.5)),
+        halves=(root, root),
         powers=((0.5, 0.5),),
     )
     fgan_js = Generator(
@@ -309,7 +318,7 @@ def _rows() -> dict[str, Generator]:
         conjugate_of_activation=lambda v: _softplus(v) - log2,
         at_zero=log2,
         at_infinity=log2,
-        halves=(terms.mixture_half(0.5, 2.0), terms.mixture_half(0.5, 2.0)),
+        halves=(mixture, mixture),
     )
     gan = replace(
         fgan_js,

@@ -101,7 +101,7 @@ def f_divergence(
     Example:
         >>> import torch, howfar
         >>> howfar.f_divergence([0.5, 0.5], [0.9, 0.1], "kl")
-        tensor(0.5108, dtype=torch.float64)
+        tensor(0.5108)
         >>> howfar.f_divergence(torch.tensor([0.0, -1e4]), torch.tensor([-1e4, 0.0]), "js", from_logits=True)
         tensor(0.6931)
     """
@@ -150,7 +150,7 @@ def reverse_kl(
     Example:
         >>> import howfar
         >>> howfar.reverse_kl([1.0, 0.0], [0.5, 0.5])
-        tensor(inf, dtype=torch.float64)
+        tensor(inf)
     """
     return _named("reverse_kl", p, q, from_logits, n_samples, level, generator)
 
