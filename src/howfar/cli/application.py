@@ -91,7 +91,7 @@ def distance(
     as_json: AsJson = False,
     columns: Columns = None,
     seed: Seed = 0,
-    max_rows: MaxRows = 5_000,
+    max_rows: MaxRows = 2_000,
 ) -> None:
     """Print distances between two tables: numbers, without a test."""
     tables.distance(

@@ -138,7 +138,7 @@ def _sides(result: Comparison) -> list[tuple[str, Side]]:
 
 
 def _print_distances(result: Comparison) -> None:
-    rows = [(one.label, _value(one.value), one.unit, wording.p_value(one.p_value)) for one in result.distances]
+    rows = [(one.label, _value(one.value), one.unit, _tested(one.p_value)) for one in result.distances]
     printing.table(("over all columns", "value", "unit", "p"), rows, numbers=("value", "p"))
 
 
@@ -197,6 +197,10 @@ def _remarks(result: Comparison) -> list[str]:
 
 def _effect(effect: float | None) -> str:
     return "-" if effect is None else f"{effect:.3f}"
+
+
+def _tested(p_value: float | None) -> str:
+    return "" if p_value is None else wording.p_value(p_value)
 
 
 def _value(value: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,12 @@ from torch import Tensor
 from howfar import _checks, catalog, data
 from howfar._errors import DomainError, complaint, unknown_name
 from howfar.comparison import document
+from howfar.comparison.overall import ENCODED_UNIT
 from howfar.comparison.procedure import load_side, take
 from howfar.comparison.relabeling import Strata
 
-POINTS = "points"
-"""What the catalogue calls the inputs of a distance that two tables can be measured by."""
+_UNITS = {"data": ENCODED_UNIT, "data^2": f"squared {ENCODED_UNIT}", "cost": f"squared {ENCODED_UNIT}"}
+"""A distance between tables is one between their encoded rows, and every row here costs |x - y|^2 by default."""
 
 _LARGE = 4096
 """Rows beyond which float32 serves, as in `compare`."""
@@ -51,7 +51,7 @@ def measure(
     metrics: Iterable[str],
     *,
     columns: Iterable[str] | None = None,
-    max_rows: int = 5_000,
+    max_rows: int = 2_000,
     generator: torch.Generator | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Measurements:
@@ -82,7 +82,7 @@ def measure(
     measured = []
     for number, row in enumerate(rows):
         value = float(_evaluate(row, encoded.reference.points, encoded.current.points, generator))
-        measured.append(Measurement(row.name, value, row.unit))
+        measured.append(Measurement(row.name, value, _UNITS.get(row.unit, row.unit)))
         if progress is not None:
             progress((number + 1) / len(rows))
     notes = pair.notes
@@ -92,16 +92,18 @@ def measure(
 
 
 def _rows(metrics: Iterable[str]) -> list[catalog.Row]:
-    known = {row.name: row for row in catalog.rows()}
-    points = [name for name, row in known.items() if row.inputs == POINTS]
+    points = {row.name: row for row in catalog.rows() if row.inputs == catalog.POINTS}
+    others = {row.name: row for row in catalog.rows() if row.inputs != catalog.POINTS}
     rows = []
     for name in metrics:
-        if name not in known:
-            raise unknown_name("metric", name, points)
-        if name not in points:
+        if name not in points and name in others:
             fix = "`howfar list` shows what each one takes."
-            raise DomainError(complaint("metric", "a distance between points", f"{name}, of {known[name].inputs}", fix))
-        rows.append(known[name])
+            raise DomainError(
+                complaint("metric", "a distance between points", f"{name}, of {others[name].inputs}", fix)
+            )
+        if name not in points:
+            raise unknown_name("metric", name, points)
+        rows.append(points[name])
     if not rows:
         raise DomainError(complaint("metric", "at least one name", "none", "`howfar list` shows them."))
     return rows
@@ -109,6 +111,6 @@ def _rows(metrics: Iterable[str]) -> list[catalog.Row]:
 
 def _evaluate(row: catalog.Row, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
     """The row's function at its defaults, with the generator where it draws."""
-    draws = "generator" in inspect.signature(row.function).parameters
-    value: Tensor = row.function(x, y, generator=generator) if draws else row.function(x, y)
+    options = dict(row.defaults) | ({"generator": generator} if row.random else {})
+    value: Tensor = row.function(x, y, **options)
     return value

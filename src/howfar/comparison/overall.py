@@ -85,7 +85,7 @@ class Clouds:
 
 @dataclass(frozen=True, eq=False)
 class Tested:
-    """A squared distance between the clouds under every relabeling (1 + B,), the observed one first."""
+    """A distance, or its square, between the clouds under every relabeling (1 + B,), the observed one first."""
 
     null: Tensor
 

@@ -73,7 +73,7 @@ def compare(
         >>> howfar.compare(a, b).verdict.different
         False
         >>> howfar.compare(a, b + torch.tensor([0.0, 1.0])).verdict.largest
-        'column_1'
+        '1'
     """
     settings = _settings(alpha, tolerance, n_permutations, max_rows, columns, generator)
     generator = torch.Generator().manual_seed(SEED) if generator is None else generator
@@ -99,7 +99,7 @@ def compare(
     energy = overall.Tested(two_sample.energy_null(clouds.points, inside))
     progress(0.7)
     gaussian = overall.gaussian_of_median(clouds.points, generator)
-    mmd = overall.Tested(two_sample.mmd2_null(clouds.points, inside, kernel=gaussian, estimator="biased"))
+    mmd = overall.Tested(two_sample.mmd2_null(clouds.points, inside, kernel=gaussian))
     progress(0.9)
     statistics, tests = _family(samples, energy.null, per_column)
     joint = joint_test(statistics)
