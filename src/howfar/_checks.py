@@ -17,6 +17,8 @@ from howfar._errors import DomainError, ShapeError, complaint, unknown_name
 
 T = TypeVar("T")
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Types that torch stores but hardly computes with."""
 _WEIGHT_SUM_TOLERANCE = 1e-4
 """Wide enough for weights typed to four digits and for finite differences, narrow enough to catch counts."""
 
@@ -68,15 +70,19 @@ def _copied(value: Any, name: str) -> Tensor:
 def _promoted(tensor: Tensor, name: str) -> Tensor:
     dtype = torch.get_default_dtype()
     exact = round(2 / torch.finfo(dtype).eps)
-    if not compiling() and tensor.dtype is not torch.bool and tensor.numel():
-        worst = max(int(tensor.max()), -int(tensor.min()))
+    if not unseen(tensor) and tensor.dtype is not torch.bool and tensor.numel():
+        signed = tensor.to(torch.int64) if tensor.dtype in _UNSIGNED else tensor
+        least, most = int(signed.min()), int(signed.max())
+        # A negative one among unsigned integers is one beyond the last of int64.
+        worst = least + 2**64 if least < 0 and tensor.dtype in _UNSIGNED else max(most, -least)
         if worst > exact:
+            wider = f"Pass {name}.double(), or subtract" if dtype is not torch.float64 else "Subtract"
             raise DomainError(
                 complaint(
                     name,
                     f"integers up to {exact}, the last that {dtype} holds exactly",
                     f"an integer of size {worst}",
-                    f"Pass {name}.double(), or subtract a reference value first.",
+                    f"{wider} a reference value first.",
                 )
             )
     return tensor.to(dtype)
@@ -85,6 +91,17 @@ def _promoted(tensor: Tensor, name: str) -> Tensor:
 def compiling() -> bool:
     """Whether values cannot be looked at now."""
     return bool(torch.compiler.is_compiling())
+
+
+def unseen(tensor: Tensor) -> bool:
+    """Whether the values of this tensor cannot be looked at: it is traced, or on the meta device and has none."""
+    return compiling() or tensor.is_meta
+
+
+def _first(bad: Tensor, tensor: Tensor, name: str, digits: str = "") -> str:
+    """ "VALUE at NAME[i][j]" for the first entry that is bad."""
+    index = tuple(torch.nonzero(bad)[0].tolist())
+    return f"{tensor[index].item():{digits}} at {name}{''.join(f'[{i}]' for i in index)}"
 
 
 def check_points(value: Any, name: str, *, finite: bool = True) -> Tensor:
@@ -109,20 +126,36 @@ def check_points(value: Any, name: str, *, finite: bool = True) -> Tensor:
     return points
 
 
-def check_finite(tensor: Tensor, name: str) -> None:
+def check_finite(tensor: Tensor, name: str, fix: str = "Remove or fill such rows first.") -> None:
     """Raise on NaN or infinity, with the index of the first."""
-    if compiling() or bool(torch.isfinite(tensor).all()):
+    if unseen(tensor) or bool(torch.isfinite(tensor).all()):
         return
-    index = tuple(torch.nonzero(~torch.isfinite(tensor))[0].tolist())
-    where = "".join(f"[{i}]" for i in index)
-    raise DomainError(
-        complaint(
-            name,
-            "finite numbers",
-            f"{tensor[index].item()} at {name}{where}",
-            "Remove or fill such rows first.",
+    raise DomainError(complaint(name, "finite numbers", _first(~torch.isfinite(tensor), tensor, name), fix))
+
+
+def check_potential(value: Any, name: str, x: Tensor, y: Tensor) -> Tensor:
+    """A potential (..., m) on the points of y: finite, or -inf where a point is taken out, but not in a whole row."""
+    h = as_tensor(value, name)
+    m = y.shape[-2]
+    if h.ndim == 0 or h.shape[-1] != m:
+        raise ShapeError(
+            complaint(
+                name, f"shape (..., {m}), one for each point of y", f"{tuple(h.shape)}", f"Pass {name} of that shape."
+            )
         )
-    )
+    check_same_kind(x, h, "x", name)
+    if unseen(h) or bool(torch.isfinite(h).all()):
+        return h
+    bad = torch.isnan(h) | (h == torch.inf)
+    if bool(bad.any()):
+        raise DomainError(
+            complaint(name, "finite numbers or -inf", _first(bad, h, name), "Only -inf, which takes a point out, may be.")
+        )
+    if bool((h == -torch.inf).all(-1).any()):
+        raise DomainError(
+            complaint(name, "a finite number for one point of y at least", "-inf for all", "Leave some point in.")
+        )
+    return h
 
 
 def check_same_space(x: Tensor, y: Tensor, x_name: str = "x", y_name: str = "y") -> None:
@@ -144,7 +177,12 @@ def check_same_kind(x: Tensor, y: Tensor, x_name: str, y_name: str) -> None:
     """Same device and dtype."""
     if x.device != y.device:
         raise DomainError(
-            complaint(y_name, f"a tensor on {x.device}, where {x_name} is", f"one on {y.device}", "Use .to(device).")
+            complaint(
+                y_name,
+                f"a tensor on {x.device}, where {x_name} is",
+                f"one on {y.device}",
+                f"Pass {y_name}.to({str(x.device)!r}).",
+            )
         )
     if x.dtype != y.dtype:
         raise DomainError(
@@ -190,17 +228,12 @@ def check_weights(value: Any, name: str, points: Tensor, points_name: str, *, no
 
 def check_distribution(weights: Tensor, name: str, *, normalised: bool = True) -> None:
     """Non-negative, finite, of positive total; the total is one when `normalised`."""
-    check_finite(weights, name)
-    if compiling():
+    check_finite(weights, name, "Give a point without mass the weight 0.")
+    if unseen(weights):
         return
     if bool((weights < 0).any()):
-        index = tuple(torch.nonzero(weights < 0)[0].tolist())
-        where = "".join(f"[{i}]" for i in index)
-        raise DomainError(
-            complaint(
-                name, "weights >= 0", f"{weights[index].item():.6g} at {name}{where}", "Clip or drop negative mass."
-            )
-        )
+        negative = _first(weights < 0, weights, name, ".6g")
+        raise DomainError(complaint(name, "weights >= 0", negative, "Clip or drop negative mass."))
     total = weights.detach().sum(-1)
     if bool((total <= 0).any()):
         raise DomainError(
@@ -231,6 +264,8 @@ def check_positive(value: Any, name: str, *, unit: str = "") -> float:
 def check_number(value: Any, name: str, *, least: float = -math.inf) -> float:
     """A finite float, at least `least`."""
     try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError, RuntimeError):
         raise DomainError(complaint(name, "a number", repr(value), f"Pass {name} as a float.")) from None
@@ -249,6 +284,14 @@ def check_count(value: Any, name: str, *, least: int = 1) -> int:
     if number < least:
         raise DomainError(complaint(name, f"an integer >= {least}", str(number), f"Pass a larger {name}."))
     return number
+
+
+def check_generator(value: Any, name: str = "generator") -> torch.Generator | None:
+    """A random generator, or None for torch's own."""
+    if value is None or isinstance(value, torch.Generator):
+        return value
+    fix = f"Pass torch.Generator().manual_seed({value if isinstance(value, int) else 0})."
+    raise DomainError(complaint(name, "a torch.Generator", repr(value), fix))
 
 
 def check_choice(value: Any, name: str, known: Iterable[str]) -> str:
