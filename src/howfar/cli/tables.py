@@ -116,7 +116,7 @@ def _generator(seed: int) -> torch.Generator:
 def _check_writable(path: Path) -> None:
     """Before the work, not after it."""
     if path.is_dir():
-        raise DataError(complaint("--out", "a file", f"the folder {path}", f"Pass {path / 'report.html'}."))
+        raise DataError(complaint("--out", "a file", f"a folder, '{path}'", f"Pass {path / 'report.html'}."))
     if not path.parent.is_dir():
         raise DataError(complaint("--out", "a file in a folder that exists", str(path), f"Create {path.parent} first."))
 

@@ -47,7 +47,7 @@ def joint_test(
         >>> null = torch.rand(3, 999, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         >>> observed = torch.tensor([[5.0], [0.5], [0.5]], dtype=torch.float64)
         >>> joint_test(torch.cat([observed, null], dim=1)).p_adjusted.round(decimals=3)
-        tensor([0.0010, 0.7460, 0.7460], dtype=torch.float64)
+        tensor([0.0010, 0.7580, 0.7580], dtype=torch.float64)
     """
     statistics = _ties_closed(statistics.double())
     scores = _scores(statistics)
