@@ -149,7 +149,7 @@ def check_potential(value: Any, name: str, x: Tensor, y: Tensor) -> Tensor:
     bad = torch.isnan(h) | (h == torch.inf)
     if bool(bad.any()):
         raise DomainError(
-            complaint(name, "finite numbers or -inf", _first(bad, h, name), "Only -inf, which takes a point out, may be.")
+            complaint(name, "finite numbers or -inf", _first(bad, h, name), "Only -inf is allowed: it takes a point out.")
         )
     if bool((h == -torch.inf).all(-1).any()):
         raise DomainError(

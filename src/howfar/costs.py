@@ -63,6 +63,8 @@ class Cost:
     Attributes:
         name: how tables and messages call it.
         degree: c(t x, t y) = t ** degree * c(x, y), or None where no such law holds; ties `blur` to `eps`.
+        batched: whether `matrix` takes batch axes and depends on x and y alone. Where it does not, an op calls it
+            once for each batch element and keeps what a derivative needs, in memory for all pairs.
     """
 
     name: ClassVar[str] = "cost"
@@ -239,7 +241,7 @@ class Custom(Cost):
                     "Return one cost for each pair of points.",
                 )
             )
-        _checks.check_finite(cost, "cost")
+        _checks.check_finite(cost, "cost", "Return a finite cost for each pair of points.")
         return cost
 
 
@@ -259,6 +261,10 @@ def resolve(cost: str | Cost | Callable[[Tensor, Tensor], Tensor]) -> Cost:
                 complaint("cost", "an order for minkowski", repr(cost), "Pass howfar.costs.Minkowski(p).")
             )
         raise unknown_name("cost", cost, COSTS)
+    if isinstance(cost, type) and issubclass(cost, Cost):
+        raise DomainError(
+            complaint("cost", "an object of howfar.costs", f"the class {cost.__name__}", f"Pass {cost.__name__}(...).")
+        )
     if callable(cost):
         return Custom(cost)
     raise DomainError(

@@ -208,6 +208,11 @@ class Sum(Kernel):
         object.__setattr__(self, "kernels", tuple(self.kernels))
         if not self.kernels:
             raise DomainError(complaint("kernels", "at least one kernel", "none", "Pass howfar.kernels.Sum([...])."))
+        stranger = next((k for k in self.kernels if not isinstance(k, Kernel)), None)
+        if stranger is not None:
+            raise DomainError(
+                complaint("kernels", "objects of howfar.kernels", repr(stranger), "Pass howfar.kernels.Gaussian(s).")
+            )
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum of the kernel matrices."""

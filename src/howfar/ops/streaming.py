@@ -31,7 +31,7 @@ class _Plan:
         return [slice(start, min(start + block, n)) for start in range(0, n, block)]
 
 
-def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int) -> Tensor:
+def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, closed: bool = True) -> Tensor:
     """`rows(x, *others)`, evaluated on blocks of the rows of x.
 
     Args:
@@ -40,12 +40,16 @@ def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int) -> Te
         others: every other differentiable input, used whole by each block.
         out_axis: the axis of the result that runs over n, counted from the end.
         m: how many columns each row reduces over.
+        closed: whether `rows` depends on its arguments alone. Other parameters would not be reached by a derivative
+            that evaluates blocks again, so their blocks are evaluated once and kept for it.
     """
     batch = x.shape[:-2].numel()
     pairs = max(1, batch * m)
     block = max(1, BLOCK_ELEMENTS // pairs)
     if x.shape[-2] * pairs * x.shape[-1] <= BLOCK_ELEMENTS // 2:
         return rows(x, *others)
+    if not closed:
+        return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
     # The graph of one block holds a handful of matrices for each feature that is summed in turn.
     derivative_block = max(1, block // (4 + min(x.shape[-1], 16)))
     plan = _Plan(rows, out_axis, block, derivative_block)

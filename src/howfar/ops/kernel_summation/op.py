@@ -47,28 +47,29 @@ def kernel_sum(
     """
     x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
     _checks.check_same_space(x, y)
-    w = _checks.as_tensor(w, "w")
+    given = w = _checks.as_tensor(w, "w")
     _checks.check_same_kind(x, w, "x", "w")
     _checks.check_finite(w, "w")
     m = y.shape[-2]
     batch = _checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y")
     columns = w.ndim > len(batch) + 1
-    w = w if columns else w.unsqueeze(-1)
-    if w.ndim < 2 or w.shape[-2] != m:
+    w = w if columns or w.ndim == 0 else w.unsqueeze(-1)
+    if w.ndim == 0 or w.shape[-2] != m:
         raise ShapeError(
             complaint(
                 "w",
                 f"shape (..., {m}) or (..., {m}, B), one row for each point of y",
-                f"{tuple(w.shape)}",
+                f"{tuple(given.shape)}",
                 "Pass w of that shape.",
             )
         )
-    _checks.check_batch(batch, w.shape[:-2], "x", "w")
+    batch = _checks.check_batch(batch, w.shape[:-2], "x", "w")
     backends.choose(backend, "kernel_sum", x.device)
     summand = kernel if isinstance(kernel, costs.Cost) else kernels.resolve(kernel)
     (x, y, w), dtype = working(
         x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
     )
     rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)
-    out = by_rows(rows, x, y, w, out_axis=-2, m=m).to(dtype)
+    closed = isinstance(summand, kernels.Kernel) or summand.batched
+    out = by_rows(rows, x, y, w, out_axis=-2, m=m, closed=closed).to(dtype)
     return out if columns else out.squeeze(-1)

@@ -10,4 +10,4 @@ from howfar.kernels import Kernel
 
 def kernel_sum(x: Tensor, y: Tensor, w: Tensor, kernel: Kernel | Cost) -> Tensor:
     """sum_j k(x_i, y_j) w_jb: (..., n, d), (..., m, d), (..., m, B) -> (..., n, B)."""
-    return kernel.matrix(x, y) @ w
+    return kernel.matrix(x, y).to(w.dtype) @ w

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from howfar import _checks, costs
-from howfar._errors import DomainError, ShapeError, complaint
+from howfar._errors import ShapeError, complaint
 from howfar.ops import backends, streaming
 from howfar.ops.nearest_neighbors import reference
 from howfar.ops.precision import working
@@ -53,14 +53,7 @@ def nearest(
     k = _checks.check_count(k, "k")
     if k > m:
         raise ShapeError(complaint("k", f"at most {m}, the number of points of y", str(k), "Pass a smaller k."))
-    h = x.new_zeros(m) if h is None else _checks.as_tensor(h, "h")
-    if h.ndim == 0 or h.shape[-1] != m:
-        raise ShapeError(
-            complaint("h", f"shape (..., {m}), one for each point of y", f"{tuple(h.shape)}", "Pass h of that shape.")
-        )
-    _checks.check_same_kind(x, h, "x", "h")
-    if not _checks.compiling() and bool((torch.isnan(h) | (h == torch.inf)).any()):
-        raise DomainError(complaint("h", "finite numbers or -inf", "NaN or +inf", "Check the potential that h holds."))
+    h = x.new_zeros(m) if h is None else _checks.check_potential(h, "h", x, y)
     batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
     backends.choose(backend, "nearest", x.device)
     cost = costs.resolve(cost)

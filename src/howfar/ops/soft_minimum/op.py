@@ -13,7 +13,7 @@ from howfar._errors import DomainError, ShapeError, complaint
 from howfar.ops import backends
 from howfar.ops.precision import working
 from howfar.ops.soft_minimum import reference
-from howfar.ops.streaming import BLOCK_ELEMENTS, by_rows
+from howfar.ops.streaming import by_rows
 
 CostLike = str | costs.Cost | Callable[[Tensor, Tensor], Tensor]
 
@@ -88,8 +88,10 @@ def softmin_apply(
             )
         )
     _checks.check_same_kind(x, v, "x", "v")
-    _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
-    v = v.expand(*x.shape[:-2], *v.shape[-2:])
+    _checks.check_finite(v, "v")
+    batch = _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
+    x, y, v = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, v))
+    h, eps = h.expand(*batch, h.shape[-1]), eps.expand(batch)
     (x, y, h, v), dtype = working(x, y, h, v)
     rows = lambda xb, yb, hb, vb: reference.softmin_apply(xb, yb, hb, vb, eps.to(xb.dtype), cost)
     out = _run(rows, cost, x, y, h, v, out_axis=-2).to(dtype)
@@ -107,11 +109,7 @@ def softmin_cost(
 
 
 def _run(rows: Callable[..., Tensor], cost: costs.Cost, x: Tensor, *others: Tensor, out_axis: int) -> Tensor:
-    if not cost.batched:
-        # A callable may close over parameters that want a gradient, which a recomputed block would not reach.
-        block = max(1, BLOCK_ELEMENTS // others[0].shape[-2])
-        return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
-    return by_rows(rows, x, *others, out_axis=out_axis, m=others[0].shape[-2])
+    return by_rows(rows, x, *others, out_axis=out_axis, m=others[0].shape[-2], closed=cost.batched)
 
 
 def _checked(
@@ -119,19 +117,7 @@ def _checked(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, costs.Cost]:
     x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
     _checks.check_same_space(x, y)
-    h = _checks.as_tensor(h, "h")
-    if h.ndim == 0 or h.shape[-1] != y.shape[-2]:
-        raise ShapeError(
-            complaint(
-                "h",
-                f"shape (..., {y.shape[-2]}), one for each point of y",
-                f"{tuple(h.shape)}",
-                "Pass h of that shape.",
-            )
-        )
-    _checks.check_same_kind(x, h, "x", "h")
-    if not _checks.compiling() and bool((torch.isnan(h) | (h == torch.inf)).any()):
-        raise DomainError(complaint("h", "finite numbers or -inf", "NaN or +inf", "Check the potential that h holds."))
+    h = _checks.check_potential(h, "h", x, y)
     batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
     backends.choose(backend, "softmin", x.device)
     return (
@@ -146,14 +132,25 @@ def _checked(
 def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
     """A positive temperature for each batch element (...), in at least float32."""
     dtype = torch.promote_types(like.dtype, torch.float32)
-    if not isinstance(eps, Tensor):
-        return like.new_tensor(_checks.check_positive(eps, "eps", unit="in units of the cost"), dtype=dtype).expand(
-            batch
-        )
-    eps = eps.detach().to(like.device, dtype)
-    _checks.check_finite(eps, "eps")
-    if not _checks.compiling() and bool((eps <= 0).any()):
-        raise DomainError(
-            complaint("eps", "numbers > 0 (in units of the cost)", f"{eps.min().item():g}", "Pass a larger eps.")
-        )
-    return eps.expand(batch)
+    if isinstance(eps, Tensor):
+        strength = eps.detach().to(like.device)
+        _checks.check_finite(strength, "eps", "Pass one temperature, or one for each batch element.")
+        least = None if _checks.unseen(strength) else strength.min().item()
+    else:
+        least = _checks.check_positive(eps, "eps", unit="in units of the cost")
+        strength = like.new_tensor(least, dtype=dtype)
+    if least is not None and least < torch.finfo(dtype).tiny:
+        fix = "Pass a larger eps." if least <= 0 or dtype is torch.float64 else "Pass a larger eps, or float64 points."
+        bound = "0 (in units of the cost)" if least <= 0 else f"{torch.finfo(dtype).tiny:.3g}, for {dtype}"
+        raise DomainError(complaint("eps", f"a number > {bound}", f"{least:g}", fix))
+    try:
+        return strength.to(dtype).expand(batch)
+    except RuntimeError:
+        raise ShapeError(
+            complaint(
+                "eps",
+                f"a number or shape {tuple(batch)}, one for each batch element",
+                f"shape {tuple(strength.shape)}",
+                "Pass one temperature, or one for each batch element.",
+            )
+        ) from None
