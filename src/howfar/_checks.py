@@ -148,9 +148,8 @@ def check_potential(value: Any, name: str, x: Tensor, y: Tensor) -> Tensor:
         return h
     bad = torch.isnan(h) | (h == torch.inf)
     if bool(bad.any()):
-        raise DomainError(
-            complaint(name, "finite numbers or -inf", _first(bad, h, name), "Only -inf is allowed: it takes a point out.")
-        )
+        fix = "Only -inf is allowed: it takes a point out."
+        raise DomainError(complaint(name, "finite numbers or -inf", _first(bad, h, name), fix))
     if bool((h == -torch.inf).all(-1).any()):
         raise DomainError(
             complaint(name, "a finite number for one point of y at least", "-inf for all", "Leave some point in.")

@@ -261,9 +261,9 @@ def resolve(cost: str | Cost | Callable[[Tensor, Tensor], Tensor]) -> Cost:
                 complaint("cost", "an order for minkowski", repr(cost), "Pass howfar.costs.Minkowski(p).")
             )
         raise unknown_name("cost", cost, COSTS)
-    if isinstance(cost, type) and issubclass(cost, Cost):
+    if isinstance(cost, type):
         raise DomainError(
-            complaint("cost", "an object of howfar.costs", f"the class {cost.__name__}", f"Pass {cost.__name__}(...).")
+            complaint("cost", "an object of howfar.costs", f"the class {cost.__name__}", f"Pass {cost.__name__}().")
         )
     if callable(cost):
         return Custom(cost)

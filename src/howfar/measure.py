@@ -34,7 +34,8 @@ class Measure:
     def of(cls, x: Any, a: Any = None, *, name: str = "x", weights_name: str = "a", normalised: bool = True) -> Measure:
         """Check points (..., n, d) and weights (..., n), and broadcast their batch axes."""
         if isinstance(x, Measure):
-            return x if a is None else cls.of(x.points, a, name=name, weights_name=weights_name, normalised=normalised)
+            a = x.weights if a is None and not x.uniform else a
+            return cls.of(x.points, a, name=name, weights_name=weights_name, normalised=normalised)
         points = _checks.check_points(x, name)
         n = points.shape[-2]
         if a is None:
