@@ -64,6 +64,7 @@ def sliced_wasserstein(
 
 def _directions(given: Any, count: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
     d = like.shape[-1]
+    _checks.check_generator(generator)
     if given is not None:
         axes = _checks.check_points(given, "directions").to(like)
         if axes.ndim != 2 or axes.shape[-1] != d:

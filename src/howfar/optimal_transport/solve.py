@@ -138,7 +138,8 @@ def temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: Tensor) -
     if blur is not None:
         return check_eps(_checks.check_positive(blur, "blur") ** _degree(geometry, "blur", "eps"), geometry.batch, a)
     if isinstance(eps, str):
-        _checks.check_choice(eps, "eps", ("auto",))
+        if eps != "auto":
+            raise DomainError(complaint("eps", "a number or 'auto'", repr(eps), "Pass eps as a float."))
         with torch.no_grad():
             mean = (a.detach() * geometry.apply(b.detach(), "x")).sum(-1) / (a.sum(-1) * b.sum(-1)).detach()
         return torch.where(mean > 0, AUTO * mean, 1).to(torch.promote_types(a.dtype, torch.float32))
