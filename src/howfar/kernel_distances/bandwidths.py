@@ -186,8 +186,11 @@ def _with_bandwidth(kernel: str, bandwidth: Bandwidth, points: Tensor, weights: 
     if isinstance(bandwidth, MultiBandwidth):
         return kernels.Sum(tuple(kernels.resolve(kernel, (v / 2) ** 0.5) for v in bandwidth.squares(points, weights)))
     if isinstance(bandwidth, Tensor) and bandwidth.ndim:
+        _checks.check_batch(points.shape[:-2], bandwidth.shape, "x and y", "bandwidth")
         return kernels.resolve(kernel, bandwidth)
     if isinstance(bandwidth, Iterable) and not isinstance(bandwidth, Tensor):
-        widths = tuple(_checks.check_positive(s, "bandwidth", unit="the data's") for s in bandwidth)
+        widths = tuple(_checks.check_positive(s, "bandwidth", unit="in units of the data") for s in bandwidth)
+        if not widths:
+            raise DomainError(complaint("bandwidth", "at least one number", "none", "Pass a number, or 'median'."))
         return kernels.Sum(tuple(kernels.resolve(kernel, s) for s in widths))
-    return kernels.resolve(kernel, _checks.check_positive(bandwidth, "bandwidth", unit="the data's"))
+    return kernels.resolve(kernel, _checks.check_positive(bandwidth, "bandwidth", unit="in units of the data"))

@@ -68,6 +68,7 @@ def mmd2(
         tensor(0.4944)
     """
     _checks.check_choice(estimator, "estimator", ESTIMATORS)
+    _checks.check_generator(generator)
     if block_size is not None and estimator != "block":
         raise DomainError(
             complaint("block_size", f"nothing with estimator={estimator!r}", repr(block_size), "Leave it out.")
