@@ -101,8 +101,14 @@ def test_rules_of_the_family():
 
 X, Y = torch.zeros(3, 2), torch.ones(3, 2)
 BAD = [
-    ({"bandwidth": 0.0}, "bandwidth: expected a number > 0 (the data's), got 0. Pass a larger bandwidth."),
-    ({"bandwidth": [1.0, -1.0]}, "bandwidth: expected a number > 0 (the data's), got -1. Pass a larger bandwidth."),
+    (
+        {"bandwidth": 0.0},
+        "bandwidth: expected a number > 0 (in units of the data), got 0. Pass a larger bandwidth.",
+    ),
+    (
+        {"bandwidth": [1.0, -1.0]},
+        "bandwidth: expected a number > 0 (in units of the data), got -1. Pass a larger bandwidth.",
+    ),
     ({"bandwidth": "mean"}, "bandwidth: expected one of median, got 'mean'. Did you mean 'median'?"),
     (
         {"kernel": "linear", "bandwidth": 1.0},

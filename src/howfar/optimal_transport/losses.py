@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from howfar import _checks, costs
+from howfar._errors import DomainError, complaint
 from howfar.geometry import PointCloud
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike
@@ -83,6 +84,10 @@ def sinkhorn_distance(
         >>> howfar.sinkhorn_distance(x, x + 2, eps=0.01)
         tensor(8.)
     """
+    if eps is None:
+        raise DomainError(
+            complaint("eps", "an entropic strength", "None", "Pass eps in units of the cost, or eps='auto'.")
+        )
     return solve.transport(x, y, a=a, b=b, cost=cost, eps=eps, tol=tol, max_iter=max_iter, backend=backend).cost
 
 

@@ -223,6 +223,8 @@ def _solve(
 
 
 def _start(init: OTResult, b: Tensor) -> Tensor:
+    if not isinstance(init, OTResult):
+        raise DomainError(complaint("init", "a former result", type(init).__name__, "Start without init."))
     g = init.potentials[1].detach()
     if g.shape[-1] != b.shape[-1]:
         raise ShapeError(
