@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
 from howfar import adversarial
+from howfar._errors import unknown_name
 
 
 class CriticLoss(nn.Module):
@@ -72,8 +74,12 @@ class GradientPenalty(nn.Module):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Hold the options."""
+        """Check the names of the options, and hold them."""
         super().__init__()
+        known = set(inspect.signature(adversarial.gradient_penalty).parameters) - {"critic", "real", "fake"}
+        for name in options:
+            if name not in known:
+                raise unknown_name("GradientPenalty option", name, known)
         self.options = options
 
     def forward(self, critic: Callable[..., Tensor], **samples: Any) -> Tensor:

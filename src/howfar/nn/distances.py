@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from howfar import _checks, catalog
-from howfar._errors import unknown_name
+from howfar._errors import DomainError, complaint, unknown_name
 
 _PER_CALL = ("a", "b", "init")
 
@@ -70,6 +70,10 @@ class Distance(nn.Module):
     def forward(self, x: Any, y: Any, *, a: Any = None, b: Any = None) -> Tensor:
         """The distance of x and y, (...) or a scalar, with weights a and b where the function takes them."""
         weights = {name: w for name, w in (("a", a), ("b", b)) if w is not None}
+        for name in weights:
+            if name not in inspect.signature(self.function).parameters:
+                fix = "The probabilities are the weights: leave it out."
+                raise DomainError(complaint(name, f"nothing, as {self.row} takes no weights", "weights", fix))
         return reduced(self.function(x, y, **weights, **self.options), self.reduction)
 
     def extra_repr(self) -> str:
