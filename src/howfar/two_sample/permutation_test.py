@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -107,6 +108,7 @@ def two_sample_test(
         if points.ndim != 2:
             fix = "Test one batch element at a time."
             raise ShapeError(complaint(name, "one cloud (n, d)", f"shape {tuple(points.shape)}", fix))
+    _checks.check_generator(generator)
     name, null_of = _null(statistic, options, generator)
     labels, exhaustive = labellings(len(first), len(second), n_permutations, generator, blocks=blocks, strata=strata)
     pooled = torch.cat([first, second])
@@ -141,6 +143,10 @@ def _null(
         return name, partial(_one_by_one, partial(statistic, **options))
     if statistic not in STATISTICS:
         raise unknown_name("statistic", statistic, STATISTICS)
+    known = set(inspect.signature(STATISTICS[statistic]).parameters) - {"points", "labels", "generator"}
+    for option in options:
+        if option not in known:
+            raise unknown_name(f"{statistic} option", option, known)
     if statistic in _RANDOM:
         options = {**options, "generator": generator}
     return statistic, partial(STATISTICS[statistic], **options)
