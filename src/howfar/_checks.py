@@ -60,7 +60,7 @@ def _copied(value: Any, name: str) -> Tensor:
         array = np.array(value)
         if array.dtype == object or array.dtype.kind in "USMm":
             raise TypeError(f"items of type {array.dtype}")
-        if array.dtype == np.float64 and not hasattr(value, "dtype"):
+        if array.dtype == np.float64 and isinstance(value, list | tuple):
             return torch.from_numpy(array).to(torch.get_default_dtype())
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:

@@ -181,7 +181,7 @@ _ROWS = (
     ),
     *(
         Row(
-            objective.name,
+            f"adversarial:{objective.name}",
             "adversarial",
             SCORES,
             partial(adversarial.objective, objective.name),

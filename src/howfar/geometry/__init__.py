@@ -1,5 +1,6 @@
 """Two clouds and a cost, or a cost matrix, behind one interface."""
 
+from howfar.geometry.between import between as between
 from howfar.geometry.dense import DenseCost as DenseCost
 from howfar.geometry.point_cloud import PointCloud as PointCloud
 from howfar.geometry.protocol import Geometry as Geometry

@@ -11,7 +11,7 @@ from howfar import _checks
 from howfar._autograd import first_order
 from howfar._errors import ShapeError, complaint
 from howfar.costs import safe_power
-from howfar.measure import Measure, measures
+from howfar.measure import Measure, centred, measures
 
 
 def gaussian_wasserstein(x: Any, y: Any, *, a: Any = None, b: Any = None, correction: int = 0) -> Tensor:  # (...)
@@ -49,7 +49,7 @@ def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction
         tensor(9.)
     """
     correction = _checks.check_count(correction, "correction", least=0)
-    left, right = measures(x, y, a, b)
+    left, right = centred(*measures(x, y, a, b))
     for measure, name in ((left, "x"), (right, "y")):
         if measure.n <= correction:
             raise ShapeError(

@@ -2,8 +2,8 @@
 
 The potential g is a fixed point of G = (y-update) after (x-update). By the implicit function theorem the
 cotangent of g is first carried through (I - dG/dg)^-T, then through dG/d(points, weights). The system is
-symmetric in the weights of b: A mu = b (mu - tau^2 avg_y(avg_x(mu))), where the averages are those that
-`softmin_apply` streams, so conjugate gradients solve it without a matrix.
+symmetric in the column masses c of the plan: A mu = c (mu - tau^2 avg_y(avg_x(mu))), where the averages are those
+that `softmin_apply` streams, so conjugate gradients solve it without a matrix.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ def potentials(problem: LinearProblem, f: Tensor, g: Tensor) -> tuple[Tensor, Te
         return f, g
     core: Tensor = _FixedPoint.apply(problem, g.detach(), *inputs)  # type: ignore[no-untyped-call]
     problem = with_floor(problem)
-    f = _x_update(problem, core)
-    return f, _y_update(problem, f)
+    moving_f = _x_update(problem, core)
+    moving_g = _y_update(problem, moving_f)
+    # The numbers are those that were solved for, whether or not a derivative is wanted.
+    return f + (moving_f - moving_f.detach()), g + (moving_g - moving_g.detach())
 
 
 def _x_update(problem: LinearProblem, g: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ def with_floor(problem: LinearProblem) -> LinearProblem:
     """Zero weights raised to a mass that no sum can see, so that log has a derivative there."""
     floor = 1e-200 if problem.a.dtype == torch.float64 else 1e-30
     a, b, *tensors = problem.differentiable()
-    return problem.rebuilt(a + floor * (a == 0), b + floor * (b == 0), *tensors)
+    return problem.rebuilt(torch.where(a == 0, a + floor, a), torch.where(b == 0, b + floor, b), *tensors)
 
 
 class _FixedPoint(torch.autograd.Function):
@@ -75,28 +77,29 @@ def _solve(problem: LinearProblem, g: Tensor, cotangent: Tensor) -> Tensor:
     f = _x_update(problem, g)
     h_x, h_y = problem.shifted_x(f), problem.shifted_y(g)
     damping = problem.damping(problem.eps)
-    b = problem.b
+    soft = problem.geometry.softmin(h_x, problem.eps, "y")
+    columns = problem.b * torch.exp((g - soft) / problem.eps.unsqueeze(-1))
 
     def contraction(mu: Tensor) -> Tensor:
         rows = problem.geometry.softmin_apply(h_y, mu.unsqueeze(-1), problem.eps, "x")[1]
         return damping**2 * problem.geometry.softmin_apply(h_x, rows, problem.eps, "y")[1].squeeze(-1)
 
-    right = torch.where(b > 0, cotangent, 0)
+    right = torch.where(columns > 0, cotangent, 0)
     if problem.rho is None:
         # Potentials are defined up to a constant; what is asked of them may not depend on it.
-        right = right - b * (right.sum(-1, keepdim=True) / b.sum(-1, keepdim=True))
-    weight = torch.where(b > 0, b, 1)
+        right = right - columns * (right.sum(-1, keepdim=True) / columns.sum(-1, keepdim=True))
+    weight = torch.where(columns > 0, columns, 1)
     mu = torch.zeros_like(right)
     residual = right
     scaled = residual / weight
     direction = scaled
     size = (residual * scaled).sum(-1, keepdim=True)
-    goal = size * torch.finfo(b.dtype).eps ** 1.5
+    goal = size * torch.finfo(columns.dtype).eps ** 1.5
     for _ in range(_MOST_STEPS):
         running = size > goal
         if not bool(running.any()):
             break
-        image = b * (direction - contraction(direction))
+        image = columns * (direction - contraction(direction))
         curvature = (direction * image).sum(-1, keepdim=True)
         step = torch.where(running & (curvature > 0), size / curvature, 0)
         mu = mu + step * direction
@@ -105,4 +108,4 @@ def _solve(problem: LinearProblem, g: Tensor, cotangent: Tensor) -> Tensor:
         new_size = (residual * scaled).sum(-1, keepdim=True)
         direction = torch.where(running, scaled + new_size / torch.where(size > 0, size, 1) * direction, direction)
         size = torch.where(running & (curvature > 0), new_size, 0)
-    return b * mu
+    return columns * mu

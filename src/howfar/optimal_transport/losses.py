@@ -8,7 +8,7 @@ from torch import Tensor
 
 from howfar import _checks, costs
 from howfar._errors import DomainError, complaint
-from howfar.geometry import PointCloud
+from howfar.geometry import between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike
 from howfar.optimal_transport import one_dimensional, solve
@@ -134,14 +134,14 @@ def sinkhorn_divergence(
     ground = costs.resolve(cost)
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
 
-    across = PointCloud(left.points, right.points, ground, backend)
+    across = between(left.points, right.points, ground, backend)
     strength = solve.required_temperature(eps, blur, across, left.weights, right.weights)
     rho = solve.marginal_weight(reach, across)
 
     def value(one: Measure, other: Measure) -> Tensor:
-        geometry = PointCloud(one.points, other.points, ground, backend)
+        geometry = between(one.points, other.points, ground, backend)
         problem = LinearProblem(geometry, one.weights, other.weights, strength, rho)
-        out, solution = solve.solve_entropic(problem, solver)
+        out, solution, _ = solve.solve_entropic(problem, solver)
         warn_unless_converged(solution, "sinkhorn_divergence", stacklevel=4)
         return out
 

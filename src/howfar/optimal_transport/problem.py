@@ -36,6 +36,11 @@ class LinearProblem:
         """The same problem on other weights and points."""
         return LinearProblem(self.geometry.rebuilt(*tensors), a, b, self.eps, self.rho)
 
+    def double(self) -> LinearProblem:
+        """The same problem in float64; derivatives flow back to what it was made of."""
+        wide = LinearProblem(self.geometry, self.a, self.b, self.eps.double(), self.rho)
+        return wide.rebuilt(*(t.double() for t in self.differentiable()))
+
     def detached(self) -> LinearProblem:
         """The same problem, cut from the graph."""
         return self.rebuilt(*(t.detach() for t in self.differentiable()))

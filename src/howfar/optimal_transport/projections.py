@@ -10,7 +10,7 @@ from torch import Tensor
 from howfar import _checks
 from howfar._errors import ShapeError, complaint
 from howfar.costs import safe_power
-from howfar.measure import measures
+from howfar.measure import centred, measures
 from howfar.ops.streaming import BLOCK_ELEMENTS
 from howfar.optimal_transport.one_dimensional import quantile_cost
 
@@ -49,15 +49,13 @@ def sliced_wasserstein(
     """
     p = _checks.check_number(p, "p", least=1.0)
     count = _checks.check_count(n_projections, "n_projections")
-    left, right = measures(x, y, a, b)
-    # Distances do not change under a common shift, and small coordinates keep their digits in the products.
-    centre = 0.5 * (left.mean() + right.mean()).detach().unsqueeze(-2)
+    left, right = centred(*measures(x, y, a, b))
     axes = _directions(directions, count, left.points, generator)
     block = max(1, BLOCK_ELEMENTS // (max(1, left.batch.numel()) * (left.n + right.n)))
     a, b = (None if m.uniform else m.weights.unsqueeze(-2) for m in (left, right))
     total = left.points.new_zeros(left.batch)
     for chunk in axes.split(block):
-        projected = chunk @ (left.points - centre).mT, chunk @ (right.points - centre).mT
+        projected = chunk @ left.points.mT, chunk @ right.points.mT
         total = total + quantile_cost(*projected, a, b, p).sum(-1)
     return safe_power(total / axes.shape[0], 1 / p)
 

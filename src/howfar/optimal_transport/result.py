@@ -81,7 +81,7 @@ class OTResult:
     def _columns(self, v: Any, side: str) -> tuple[Tensor, bool]:
         _checks.check_choice(side, "side", ("x", "y"))
         v = _checks.as_tensor(v, "v")
-        _checks.check_same_kind(self.problem.a, v, "x", "v")
+        v = v.to(self.problem.a)
         count = self.problem.geometry.shape[1 if side == "x" else 0]
         single = v.ndim <= len(self.problem.geometry.batch) + 1
         v = v.unsqueeze(-1) if single else v
@@ -106,22 +106,27 @@ class OTResult:
 
 @dataclass(frozen=True)
 class EntropicResult(OTResult):
-    """A plan P_ij = a_i b_j exp((f_i + g_j - C_ij) / eps), known by its potentials."""
+    """A plan P_ij = a_i b_j exp((f_i + g_j - C_ij) / eps), known by its potentials.
+
+    The problem and its solution may be of a wider dtype than the input; what is read from them is not.
+    """
 
     solution: tuple[Tensor, Tensor] = field(repr=False, default=(torch.empty(0), torch.empty(0)))
 
-    @cached_property
+    @property
     def potentials(self) -> tuple[Tensor, Tensor]:
         """(f, g); differentiable once, by the implicit function theorem."""
-        return implicit.potentials(self.problem, *self.solution)
+        f, g = self._potentials()
+        return f.to(self.value.dtype), g.to(self.value.dtype)
 
-    @cached_property
+    @property
     def cost(self) -> Tensor:
         """<P, C>; differentiable once."""
-        f, g = self.potentials
+        f, g = self._potentials()
         h = self._shifted_y(g)
-        average = self.problem.geometry.softmin_cost(h, self.problem.eps, "x")
-        return (self._row_mass(f, h) * average).sum(-1)
+        soft = self.problem.geometry.softmin(h, self.problem.eps, "x")
+        rows = self.problem.a * torch.exp((f - soft) / self.problem.eps.unsqueeze(-1))
+        return (rows * self.problem.geometry.softmin_cost(h, self.problem.eps, "x")).sum(-1).to(self.value.dtype)
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
@@ -132,47 +137,52 @@ class EntropicResult(OTResult):
                     "bounds", "hard marginals", "reach=...", "Without mass conservation no plain cost is bounded."
                 )
             )
-        return certificate.bounds(self.problem.detached(), *self.solution)
+        lower, upper = certificate.bounds(self.problem.detached(), *self.solution)
+        if lower.dtype == self.value.dtype:
+            return lower, upper
+        # Rounded outwards, so that a bound stays one.
+        lower, upper = lower.to(self.value.dtype), upper.to(self.value.dtype)
+        return torch.nextafter(lower, lower - 1), torch.nextafter(upper, upper + 1)
 
     def plan(self) -> Tensor:
         """(..., n, m) P; differentiable once."""
-        f, g = self.potentials
+        f, g = self._potentials()
         eps = self.problem.eps[..., None, None]
         scores = (f.unsqueeze(-1) + g.unsqueeze(-2) - self.problem.geometry.matrix()) / eps
-        return self.problem.a.unsqueeze(-1) * self.problem.b.unsqueeze(-2) * torch.exp(scores)
+        plan = self.problem.a.unsqueeze(-1) * self.problem.b.unsqueeze(-2) * torch.exp(scores)
+        return plan.to(self.value.dtype)
 
     def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
         """P v or P^T v, streamed; differentiable once."""
         v, single = self._columns(v, side)
-        f, g = self.potentials
+        f, g = self._potentials()
         if side == "x":
             h, own, weights = self._shifted_y(g), f, self.problem.a
         else:
             h, own, weights = self._shifted_x(f), g, self.problem.b
         soft, averages = self.problem.geometry.softmin_apply(h, v, self.problem.eps, side)
         out = (weights * torch.exp((own - soft) / self.problem.eps.unsqueeze(-1))).unsqueeze(-1) * averages
-        return out.squeeze(-1) if single else out
+        return (out.squeeze(-1) if single else out).to(self.value.dtype)
 
     def map(self, z: Any = None) -> Tensor:
         """Averages of y under the rows of the plan; new points take their row from the potential g."""
         cloud = self._cloud()
         if z is not None:
-            points = _checks.check_points(z, "z")
+            points = _checks.check_points(z, "z").to(cloud.x.dtype)
             _checks.check_same_space(cloud.x, points, "x", "z")
             batch = _checks.check_batch(cloud.batch, points.shape[:-2], "x", "z")
             cloud = PointCloud(points.expand(*batch, *points.shape[-2:]), cloud.y, cloud.cost, cloud.backend)
-        h = self._shifted_y(self.potentials[1])
-        return cloud.softmin_apply(h, cloud.y, self.problem.eps, "x")[1]
+        h = self._shifted_y(self._potentials()[1])
+        return cloud.softmin_apply(h, cloud.y, self.problem.eps, "x")[1].to(self.value.dtype)
+
+    def _potentials(self) -> tuple[Tensor, Tensor]:
+        return implicit.potentials(self.problem, *self.solution)
 
     def _shifted_x(self, f: Tensor) -> Tensor:
         return implicit.with_floor(self.problem).shifted_x(f) if f.requires_grad else self.problem.shifted_x(f)
 
     def _shifted_y(self, g: Tensor) -> Tensor:
         return implicit.with_floor(self.problem).shifted_y(g) if g.requires_grad else self.problem.shifted_y(g)
-
-    def _row_mass(self, f: Tensor, h: Tensor) -> Tensor:
-        soft = self.problem.geometry.softmin(h, self.problem.eps, "x")
-        return self.problem.a * torch.exp((f - soft) / self.problem.eps.unsqueeze(-1))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class Sinkhorn:
     """The numerics of the solver.
 
     Attributes:
-        tol: stop when the marginal error is at most this; None means 1e-6 in float64, 1e-4 in float32.
+        tol: stop when the marginal error is at most this; None means 1e-6 for float64 inputs, 1e-4 for float32.
         max_iter: most iterations at the final temperature.
         potential_tol: replaces the promise on marginals by the rule of widely copied modules: plain alternation
             from zero until sum |f_new - f_old| of an element falls below this. It promises nothing about the plan.
@@ -68,13 +68,19 @@ class Sinkhorn:
             _checks.check_positive(self.potential_tol, "potential_tol")
         _checks.check_count(self.max_iter, "max_iter")
 
+    def promised(self, dtype: torch.dtype) -> float:
+        """The marginal error at which to stop for inputs of this dtype."""
+        if self.tol is not None:
+            return self.tol
+        return 1e-6 if dtype == torch.float64 else 1e-4
+
     @torch.no_grad()
     def solve(self, problem: LinearProblem, init: Tensor | None = None) -> Solution:
         """Potentials of `problem`, from `init` (g of a former solution) or from zero."""
         problem = problem.detached()
         if self.potential_tol is not None:
             return self._plain(problem, self.potential_tol)
-        tol = self.tol if self.tol is not None else (1e-6 if problem.a.dtype == torch.float64 else 1e-4)
+        tol = self.promised(problem.a.dtype)
         iteration = _Iteration(problem)
         g = torch.zeros_like(problem.b) if init is None else init.detach().to(problem.b).expand_as(problem.b)
         f = torch.zeros_like(problem.a)
@@ -158,11 +164,16 @@ class _Iteration:
 
     def anneal(self, f: Tensor, g: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         eps = torch.maximum(scale, self.problem.eps)
-        while bool((eps > self.problem.eps).any()):
-            f = self.x_update(g, eps)
-            g = self.y_update(f, g, eps)[0]
+        while bool((running := eps > self.problem.eps).any()):
+            f = torch.where(running.unsqueeze(-1), self.x_update(g, eps), f)
+            g = torch.where(running.unsqueeze(-1), self.y_update(f, g, eps)[0], g)
             eps = torch.maximum(eps / 2, self.problem.eps)
-        return f, g
+        if self.problem.rho is not None:
+            return f, g
+        # Of all f - c, g + c that are the same answer, the balanced pair has the least rounding.
+        mean_f = (self.problem.a * f).sum(-1, keepdim=True) / self.problem.a.sum(-1, keepdim=True)
+        mean_g = (self.problem.b * g).sum(-1, keepdim=True) / self.problem.b.sum(-1, keepdim=True)
+        return f - 0.5 * (mean_f - mean_g), g + 0.5 * (mean_f - mean_g)
 
 
 def warn_unless_converged(solution: Solution, asked: str, stacklevel: int) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from howfar import _checks, costs
-from howfar._errors import DomainError, ShapeError, complaint
-from howfar.geometry import DenseCost, Geometry, PointCloud
+from howfar._errors import DomainError, NotConverged, ShapeError, complaint
+from howfar.geometry import DenseCost, Geometry, between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
 from howfar.optimal_transport import exact
@@ -17,9 +19,12 @@ from howfar.optimal_transport.dual import dual_value
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.result import EntropicResult, ExactResult, OTResult
 from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution, warn_unless_converged
+from howfar.optimal_transport.status import Status
 
 _COARSEST = 0.05
 """The first temperature tried for a given accuracy, as a share of the largest cost."""
+_ROUNDING = 0.25
+"""Of the largest cost, what shows as rounding in the exponent of the plan; seen to divide float32 from float64."""
 AUTO = 0.05
 """The temperature that eps="auto" stands for, as a share of the mean cost sum_ij a_i b_j C_ij."""
 
@@ -76,7 +81,7 @@ def transport(
         tensor(1.)
     """
     left, right = widened(*measures(x, y, a, b, normalised=reach is None))
-    geometry = PointCloud(left.points, right.points, costs.resolve(cost), backend)
+    geometry = between(left.points, right.points, costs.resolve(cost), backend)
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
     return _solve(geometry, left.weights, right.weights, eps, blur, reach, accuracy, solver, init)
 
@@ -117,16 +122,36 @@ def transport_matrix(
     return _solve(geometry, *weights, eps, None, reach, accuracy, solver, init)
 
 
-def solve_entropic(problem: LinearProblem, solver: Sinkhorn, init: Tensor | None = None) -> tuple[Tensor, Solution]:
-    """(value, solution) of an entropic problem: the value is differentiable once."""
+def solve_entropic(
+    problem: LinearProblem, solver: Sinkhorn, init: Tensor | None = None
+) -> tuple[Tensor, Solution, LinearProblem]:
+    """(value, solution, problem as solved) of an entropic problem; the value is differentiable once.
+
+    Where the rounding of float32 potentials, divided by eps, would show in the marginals, the problem is solved in
+    float64, and the solution is of that dtype; the value keeps the dtype of the input.
+    """
+    dtype = problem.a.dtype
+    solver = replace(solver, tol=solver.promised(dtype))
+    if dtype != torch.float64 and _is_rough(problem, solver):
+        problem = problem.double()
     solution = solver.solve(problem, init)
-    return dual_value(problem, solution.f, solution.g), solution
+    if problem.a.dtype != torch.float64 and solution.status is Status.PRECISION and problem.a.device.type != "mps":
+        problem = problem.double()
+        solution = solver.solve(problem, solution.g)
+    return dual_value(problem, solution.f, solution.g).to(dtype), solution, problem
+
+
+def _is_rough(problem: LinearProblem, solver: Sinkhorn) -> bool:
+    if problem.a.device.type == "mps":
+        return False
+    noise = _ROUNDING * torch.finfo(problem.a.dtype).eps * problem.geometry.scale() / problem.eps
+    return bool((noise > solver.promised(problem.a.dtype)).any())
 
 
 def solve_geometry(geometry: Geometry, a: Tensor, b: Tensor, eps: float, solver: Sinkhorn) -> EntropicResult:
     """An entropic result for a geometry and a solver that are already made."""
     problem = LinearProblem(geometry, a, b, check_eps(eps, geometry.batch, a))
-    value, solution = solve_entropic(problem, solver)
+    value, solution, problem = solve_entropic(problem, solver)
     warn_unless_converged(solution, "SinkhornDistance", stacklevel=3)
     return _result(problem, value, solution)
 
@@ -217,7 +242,7 @@ def _solve(
         value, plan, status, error = exact.solve(problem)
         return ExactResult(value, status, 0, error, problem, plan)
     problem = LinearProblem(geometry, a, b, strength, rho)
-    value, solution = solve_entropic(problem, solver, start)
+    value, solution, problem = solve_entropic(problem, solver, start)
     warn_unless_converged(solution, "transport", stacklevel=4)
     return _result(problem, value, solution)
 
@@ -234,9 +259,8 @@ def _start(init: OTResult, b: Tensor) -> Tensor:
 
 
 def _result(problem: LinearProblem, value: Tensor, solution: Solution) -> EntropicResult:
-    return EntropicResult(
-        value, solution.status, solution.n_iter, solution.marginal_error, problem, (solution.f, solution.g)
-    )
+    error = solution.marginal_error.to(value.dtype)
+    return EntropicResult(value, solution.status, solution.n_iter, error, problem, (solution.f, solution.g))
 
 
 def _to_accuracy(
@@ -258,16 +282,20 @@ def _to_accuracy(
     eps = torch.where(eps > 0, eps, 1)
     smallest = 64 * torch.finfo(a.dtype).eps * eps
     while True:
-        problem = LinearProblem(geometry, a, b, eps)
-        solution = solver.solve(problem, start)
-        result = _result(problem, a.new_zeros(()), solution)
+        value, solution, problem = solve_entropic(LinearProblem(geometry, a, b, eps), solver, start)
+        result = _result(problem, value, solution)
         lower, upper = result.bounds
         short = upper > (1 + accuracy) * lower + torch.finfo(a.dtype).tiny
-        exhausted = bool((eps <= smallest).all())
-        if not bool(short.any()) or exhausted:
-            break
+        if not bool(short.any()):
+            return result
+        if bool((eps <= smallest).all()):
+            proved = (upper / lower - 1).max().item()
+            warnings.warn(
+                f"transport could prove the cost to within {proved:.2g} only, not accuracy={accuracy:g}. "
+                "Pass float64 points, or leave accuracy out for an exact solve.",
+                NotConverged,
+                stacklevel=4,
+            )
+            return result
         start = solution.g
         eps = torch.where(short, eps / 2, eps)
-    if exhausted:
-        warn_unless_converged(solution, "transport", stacklevel=5)
-    return _result(problem, dual_value(problem, solution.f, solution.g), solution)

@@ -12,9 +12,7 @@ class Status(Enum):
     MAX_ITER = (
         "max_iter was reached before the marginal error fell to tol. Raise max_iter, or eps, or accept a larger tol."
     )
-    PRECISION = (
-        "The marginal error stopped falling at the rounding of this dtype. Pass float64 points, or raise eps or tol."
-    )
+    PRECISION = "The marginal error stopped falling at the rounding of float64. Raise eps or tol."
 
     @property
     def message(self) -> str:

@@ -67,7 +67,7 @@ def holm(p_values: Any) -> Tensor:
         >>> holm([0.01, 0.04, 0.03])
         tensor([0.0300, 0.0600, 0.0600], dtype=torch.float64)
     """
-    p_values = _checks.as_tensor(p_values, "p_values")
+    p_values = _checks.as_tensor(p_values, "p_values").double()
     if p_values.ndim != 1 or len(p_values) == 0:
         raise ShapeError(complaint("p_values", "shape (K,)", f"{tuple(p_values.shape)}", "Pass one p-value per test."))
     _checks.check_finite(p_values, "p_values")

@@ -1,0 +1,17 @@
+"""What every test of the house gets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _default_dtype():
+    yield
+    assert torch.get_default_dtype() is torch.float32, "a test left another default dtype behind"

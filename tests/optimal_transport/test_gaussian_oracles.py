@@ -1,0 +1,121 @@
+"""Closed forms between Gaussians, on fine grids of weights, so that nothing is left to chance."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+import howfar
+
+D = torch.float64
+
+
+def normal(mean, std, *, cells=400, width=9.0):
+    """Points and weights of N(mean, std^2) on a grid: exact to rounding, as the integrands are analytic."""
+    t = torch.linspace(mean - width * std, mean + width * std, cells, dtype=D)
+    w = torch.exp(-((t - mean) ** 2) / (2 * std**2))
+    return t.unsqueeze(-1), w / w.sum()
+
+
+def product(mean, stds, cells=41):
+    (x, a), (y, b) = (normal(m, s, cells=cells, width=6.5) for m, s in zip(mean, stds, strict=True))
+    grid = torch.cartesian_prod(x.squeeze(-1), y.squeeze(-1))
+    return grid, torch.outer(a, b).flatten()
+
+
+def entropic_cost(m1, v1, m2, v2, eps):
+    """Janati, Muzellec, Peyre & Cuturi 2020, per axis, with sigma^2 = eps / 2."""
+    s2 = eps / 2
+    d = math.sqrt(4 * v1 * v2 + s2**2)
+    return (m1 - m2) ** 2 + v1 + v2 - d + s2 * (1 - math.log(2 * s2)) + s2 * math.log(d + s2)
+
+
+@pytest.mark.parametrize(
+    ("eps", "cost", "divergence"),
+    [
+        (0.1, 2.234756468636877, 1.9999218874584808),
+        (1.0, 3.2243566798713923, 1.9923093304855108),
+        (4.0, 4.490287695119628, 1.8987668345435766),
+    ],
+)
+def test_entropic_transport_between_gaussians_on_the_line(eps, cost, divergence):
+    (x, a), (y, b) = normal(0, 1), normal(1, 2)
+    r = howfar.transport(x, y, a=a, b=b, eps=eps, tol=1e-9)
+    assert_close(r.value.item(), cost, rtol=1e-10, atol=0)
+    assert_close(entropic_cost(0, 1, 1, 4, eps), cost, rtol=1e-12, atol=0)
+    s = howfar.sinkhorn_divergence(x, y, a=a, b=b, eps=eps, tol=1e-9)
+    assert_close(s.item(), divergence, rtol=1e-10, atol=0)
+
+
+def test_the_entropic_map_between_gaussians_is_affine():
+    (x, a), (y, b) = normal(0, 1), normal(1, 2)
+    eps = 1.0
+    r = howfar.transport(x, y, a=a, b=b, eps=eps, tol=1e-10)
+    s2 = eps / 2
+    slope = 0.5 * math.sqrt(4 * 1 * 4 + s2**2) - s2 / 2
+    inner = slice(150, 250)
+    assert_close(r.map()[inner], 1 + slope * x[inner], rtol=1e-7, atol=1e-7)
+    z = torch.tensor([[-0.3], [0.7]], dtype=D)
+    assert_close(r.map(z), 1 + slope * z, rtol=1e-7, atol=1e-7)
+
+
+def test_entropic_transport_between_gaussians_in_the_plane():
+    eps = 2.0
+    (x, a), (y, b) = product((0, 0), (1, 0.7)), product((1, -0.5), (1.2, 0.9))
+    expected = entropic_cost(0, 1, 1, 1.44, eps) + entropic_cost(0, 0.49, -0.5, 0.81, eps)
+    r = howfar.transport(x, y, a=a, b=b, eps=eps, tol=1e-8)
+    assert_close(r.value.item(), expected, rtol=1e-8, atol=0)
+
+
+def test_unbalanced_transport_between_gaussians():
+    """Janati et al. 2020, unequal masses 1 and 2, KL penalties with rho = 1."""
+    (x, a), (y, b) = normal(0, 1), normal(1, 2)
+    r = howfar.transport(x, y, a=a, b=2 * b, eps=0.5, reach=1.0, tol=1e-10)
+    assert_close(r.value.item(), 1.553151376959, rtol=1e-11, atol=0)
+    assert_close(r.plan().sum().item(), 0.978739449216, rtol=1e-10, atol=0)
+
+
+def test_frechet_and_bures():
+    (x, a), (y, b) = product((0, 0), (1, 0.7)), product((1, -0.5), (1.2, 0.9))
+    expected = 1 + 0.25 + 0.2**2 + 0.2**2
+    assert_close(howfar.frechet_distance(x, y, a=a, b=b).item(), expected, rtol=1e-8, atol=0)
+    assert_close(howfar.gaussian_wasserstein(x, y, a=a, b=b).item(), math.sqrt(expected), rtol=1e-8, atol=0)
+
+
+def test_frechet_against_matrix_roots():
+    linalg = pytest.importorskip("scipy.linalg")
+    x = torch.randn(50, 6, dtype=D) @ torch.randn(6, 6, dtype=D)
+    y = torch.randn(40, 6, dtype=D) @ torch.randn(6, 6, dtype=D) + 1
+    for correction in (0, 1):
+        s1, s2 = (torch.cov(t.T, correction=correction) for t in (x, y))
+        root = linalg.sqrtm((s1 @ s2).numpy()).real
+        expected = (x.mean(0) - y.mean(0)).square().sum() + s1.trace() + s2.trace() - 2 * root.trace()
+        assert_close(howfar.frechet_distance(x, y, correction=correction), expected, rtol=1e-8, atol=0)
+
+
+def test_frechet_with_fewer_points_than_features():
+    x, y = torch.randn(4, 9, dtype=D), torch.randn(5, 9, dtype=D) + 1
+    s1, s2 = (torch.cov(t.T, correction=0) for t in (x, y))
+    # The roots of the eigenvalues of S1 S2, found on the side where they are few.
+    eigenvalues = torch.linalg.eigvals(s1 @ s2).real.clamp_min(0)
+    expected = (x.mean(0) - y.mean(0)).square().sum() + s1.trace() + s2.trace() - 2 * eigenvalues.sqrt().sum()
+    assert_close(howfar.frechet_distance(x, y), expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("d", [2, 5])
+def test_sliced_wasserstein_of_isotropic_gaussians(d):
+    """SW_2^2 = |m|^2 / d + (s1 - s2)^2: each direction sees two normals, and the mean over directions is |m|^2 / d."""
+    (x, a), (y, b) = normal(0, 1, cells=20001, width=8), normal(0, 1.5, cells=20001, width=8)
+    base = howfar.wasserstein(x, y, a=a, b=b).square()
+    assert_close(base.item(), 0.25, rtol=1e-5, atol=0)
+    mean = torch.arange(1.0, d + 1, dtype=D)
+    axes = torch.linalg.qr(torch.randn(d, d, dtype=D)).Q
+    one, other = torch.randn(5000, d, dtype=D), torch.randn(5000, d, dtype=D)
+    shifted = howfar.sliced_wasserstein(one, other + mean, directions=axes).square()
+    unshifted = howfar.sliced_wasserstein(one - one.mean(0), other - other.mean(0), directions=axes).square()
+    # Orthonormal directions average <m, u>^2 exactly, so only the shape term is left to sampling, and it cancels.
+    gap = other.mean(0) + mean - one.mean(0)
+    assert_close(shifted - unshifted, gap.square().sum() / d, rtol=1e-10, atol=0)
