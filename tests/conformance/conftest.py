@@ -54,11 +54,17 @@ def _cases(inputs: str) -> list[Case]:
     return [Case(r, {**r.defaults, **TIGHT.get(r.name, {})}) for r in catalog.rows() if r.inputs == inputs]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """`law` says which rows a test is for."""
+    config.addinivalue_line("markers", "law(applies): the rows of the catalogue that promise what the test asserts")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`case` runs over points, `divergence` over probabilities."""
+    """`case` runs over points, `divergence` over probabilities, where the row promises the law."""
+    laws = [mark.args[0] for mark in metafunc.definition.iter_markers("law")]
     for name, inputs in (("case", catalog.POINTS), ("divergence", catalog.PROBABILITIES)):
         if name in metafunc.fixturenames:
-            cases = _cases(inputs)
+            cases = [c for c in _cases(inputs) if all(law(c.row) for law in laws)]
             metafunc.parametrize(name, cases, ids=[c.row.name for c in cases])
 
 

@@ -19,16 +19,14 @@ def test_positive_between_different_clouds(case, draw):
     assert case(draw(6, 3), draw(5, 3) + 2) > 0.1
 
 
+@pytest.mark.law(lambda row: row.zero_on_equal)
 def test_zero_between_equal_clouds(case, draw):
-    if not case.row.zero_on_equal:
-        pytest.skip("the row does not promise it")
     x = draw(6, 3)
     assert_close(case(x, x.clone()), x.new_zeros(()), atol=1e-10, rtol=0)
 
 
+@pytest.mark.law(lambda row: row.nonnegative)
 def test_never_negative(case, draw):
-    if not case.row.nonnegative:
-        pytest.skip("the row does not promise it")
     for shift in (0.0, 1e-6, 1e-3, 1.0):
         x = draw(6, 3)
         assert case(x, x + shift) >= -1e-12
@@ -45,18 +43,16 @@ def test_the_order_of_points_does_not_matter(case, draw):
     assert_close(case(x[torch.randperm(6)], y[torch.randperm(5)]), case(x, y), atol=1e-10, rtol=1e-8)
 
 
+@pytest.mark.law(lambda row: row.weighted)
 def test_a_repeated_point_is_a_point_of_twice_the_weight(case, draw):
-    if not case.row.weighted:
-        pytest.skip("the row takes no such weights")
     x, y = draw(4, 3), draw(5, 3) + 1
     repeated = torch.cat([x, x[:2]])
     a = torch.tensor([2, 2, 1, 1], dtype=x.dtype) / 6
     assert_close(case(x, y, a=a), case(repeated, y), atol=1e-9, rtol=1e-8)
 
 
+@pytest.mark.law(lambda row: row.weighted)
 def test_a_point_of_no_weight_does_not_exist(case, draw):
-    if not case.row.weighted:
-        pytest.skip("the row takes no such weights")
     x, y = draw(5, 3), draw(5, 3) + 1
     a = torch.tensor([0.25, 0, 0.25, 0.5, 0], dtype=x.dtype)
     far = x.clone()
@@ -82,16 +78,14 @@ def test_batch_axes_broadcast(case, draw):
     assert_close(case(x, y), case(x.expand(3, 6, 2), y), atol=1e-9, rtol=1e-8)
 
 
+@pytest.mark.law(lambda row: row.translation_invariant)
 def test_moving_both_clouds_changes_nothing(case, draw):
-    if not case.row.translation_invariant:
-        pytest.skip("the row does not promise it")
     x, y = draw(6, 3), draw(5, 3) + 1
     assert_close(case(x + 100, y + 100), case(x, y), atol=1e-9, rtol=1e-7)
 
 
+@pytest.mark.law(lambda row: row.degree is not None)
 def test_scaling_both_clouds_scales_by_the_degree(case, draw):
-    if case.row.degree is None:
-        pytest.skip("the row has no such law")
     x, y = draw(6, 3), draw(5, 3) + 1
     scaled = {"eps": 9 * case.options["eps"]} if "eps" in case.options else {}
     assert_close(case(3 * x, 3 * y, **scaled), 3**case.row.degree * case(x, y), atol=1e-9, rtol=1e-7)
@@ -106,10 +100,9 @@ def test_float32_survives_an_offset_of_ten_thousand(case, draw, d):
     assert_close(case(*shifted).double(), truth, atol=1e-5, rtol=1e-3)
 
 
+@pytest.mark.law(lambda row: row.degree is not None and "eps" not in row.defaults)
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_float32_survives_scales(case, draw, scale):
-    if case.row.degree is None or "eps" in case.options:
-        pytest.skip("an absolute option would have to scale too")
     x, y = draw(40, 3).float() * scale, draw(30, 3).float() * scale + scale
     value = case(x, y).double()
     assert_close(value, case(x.double(), y.double()), atol=0, rtol=1e-3)
@@ -135,9 +128,8 @@ def test_gradients_are_the_differences(case, draw):
     assert gradcheck(case.fixed(), (x, y), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.law(lambda row: row.weighted)
 def test_gradients_in_weights_are_the_differences(case, draw):
-    if not case.row.weighted:
-        pytest.skip("the row takes no such weights")
     x, y = draw(4, 2), draw(3, 2) + 1
     logits = draw(4).requires_grad_(), draw(3).requires_grad_()
 
@@ -200,9 +192,8 @@ def test_inputs_are_left_alone(case, draw):
     assert_close(y, kept[1], atol=0, rtol=0)
 
 
+@pytest.mark.law(lambda row: row.weighted)
 def test_measures_carry_their_weights(case, draw):
-    if not case.row.weighted:
-        pytest.skip("the row takes no such weights")
     x, y = draw(4, 2), draw(5, 2) + 1
     a = weights_like(x, draw)
     assert_close(case(howfar.Measure.of(x, a), y), case(x, y, a=a), atol=0, rtol=0)
