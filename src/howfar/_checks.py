@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """Types that torch stores but hardly computes with."""
+_WORDS = {"O": "objects", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
+"""Kinds of arrays that hold no numbers."""
 _WEIGHT_SUM_TOLERANCE = 1e-4
 """Wide enough for weights typed to four digits and for finite differences, narrow enough to catch counts."""
 
@@ -53,18 +55,24 @@ def _is_read_only(value: Any) -> bool:
 
 
 def _copied(value: Any, name: str) -> Tensor:
-    fix = "Pass a tensor, a numpy array or nested lists of numbers of equal length."
+    fix = "Pass a tensor, a numpy array or nested lists of numbers."
+    kind = type(value).__name__
     try:
         import numpy as np
 
         array = np.array(value)
         if array.dtype == object or array.dtype.kind in "USMm":
-            raise TypeError(f"items of type {array.dtype}")
+            if array.ndim:
+                kind = f"{kind} of {_WORDS[array.dtype.kind]}"
+            raise TypeError
         if array.dtype == np.float64 and isinstance(value, list | tuple):
             return torch.from_numpy(array).to(torch.get_default_dtype())
         return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise DomainError(complaint(name, "numbers", f"{type(value).__name__} ({error})", fix)) from None
+    except ValueError:
+        raise ShapeError(complaint(name, "numbers", f"{kind} whose rows differ in length", fix)) from None
+    except (TypeError, RuntimeError, OverflowError) as error:
+        reason = f" ({error})" if str(error) else ""
+        raise DomainError(complaint(name, "numbers", f"{kind}{reason}", fix)) from None
 
 
 def _promoted(tensor: Tensor, name: str) -> Tensor:

@@ -111,7 +111,7 @@ def transport_matrix(
         raise ShapeError(
             complaint("C", "a cost matrix (..., n, m)", f"shape {tuple(matrix.shape)}", "Pass one cost for each pair.")
         )
-    _checks.check_finite(matrix, "C")
+    _checks.check_finite(matrix, "C", "Fill it first; a pair that must not meet gets a large cost.")
     matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     left = Measure.of(matrix.detach(), a, name="C", weights_name="a", normalised=reach is None)
     right = Measure.of(matrix.detach().mT, b, name="C", weights_name="b", normalised=reach is None)

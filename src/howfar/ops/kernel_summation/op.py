@@ -49,7 +49,7 @@ def kernel_sum(
     _checks.check_same_space(x, y)
     given = w = _checks.as_tensor(w, "w")
     _checks.check_same_kind(x, w, "x", "w")
-    _checks.check_finite(w, "w")
+    _checks.check_finite(w, "w", "Give a point that does not count the weight 0.")
     m = y.shape[-2]
     batch = _checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y")
     columns = w.ndim > len(batch) + 1

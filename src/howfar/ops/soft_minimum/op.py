@@ -88,7 +88,7 @@ def softmin_apply(
             )
         )
     _checks.check_same_kind(x, v, "x", "v")
-    _checks.check_finite(v, "v")
+    _checks.check_finite(v, "v", "Fill it first, or take its point of y out with h = -inf and a value of 0.")
     batch = _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
     x, y, v = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, v))
     h, eps = h.expand(*batch, h.shape[-1]), eps.expand(batch)
@@ -134,7 +134,7 @@ def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
     dtype = torch.promote_types(like.dtype, torch.float32)
     if isinstance(eps, Tensor):
         strength = eps.detach().to(like.device)
-        _checks.check_finite(strength, "eps", "Pass one temperature, or one for each batch element.")
+        _checks.check_finite(strength, "eps", "Pass finite temperatures.")
         least = None if _checks.unseen(strength) else strength.min().item()
     else:
         least = _checks.check_positive(eps, "eps", unit="in units of the cost")
