@@ -297,6 +297,27 @@ def test_two_constants_that_differ():
     assert result.columns[0].shift == "median 0 -> 1"
 
 
+def test_identifiers_and_columns_without_values_are_explained():
+    values = [float(k % 7) for k in range(60)]
+    reference = pl.DataFrame({"id": [f"u{k}" for k in range(60)], "gone": values, "never": [None] * 60})
+    current = pl.DataFrame({"id": [f"v{k}" for k in range(60)], "gone": [None] * 60, "never": [None] * 60})
+    result = compare(reference, current)
+    assert "`gone`: missing 0 % -> 100 %" in result.verdict.sentence
+    assert result["gone"].p_value is None
+    assert result["gone"].shift == "no value in current"
+    assert result["id"].shift == "values not compared, see the notes"
+    assert any("look like identifiers" in warning for warning in result.warnings)
+    assert [(one.column, one.side) for one in result.ignored] == [("never", "both")]
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_the_largest_and_smallest_numbers_are_described(scale):
+    values = torch.linspace(-1, 1, 40, dtype=torch.float64) * scale
+    (column,) = compare(values, values + scale).columns
+    assert column.shift.endswith("(+1.7 sd)")
+    assert column.reference["sd"] / scale == pytest.approx(float((values / scale).std()), rel=1e-12)
+
+
 def test_a_file_is_named_by_its_path_and_a_frame_by_its_side(tmp_path):
     path = tmp_path / "wine.csv"
     _wine(0).write_csv(path)

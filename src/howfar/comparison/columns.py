@@ -99,10 +99,13 @@ class ColumnSample:
     def moments(self, side: int) -> tuple[float, float | None]:
         """Mean and standard deviation (n - 1) of one side; no deviation of a single value."""
         n = float(self.counts[side].sum())
+        # Centred and scaled, so that neither an offset nor the square of a large value costs the digits.
         centre = self.support[len(self.support) // 2]
-        mean = (self.shares[side] * (self.support - centre)).sum()
-        variance = (self.counts[side] * (self.support - centre - mean).square()).sum() / max(n - 1, 1)
-        return float(centre + mean), float(variance.sqrt()) if n > 1 else None
+        scale = (self.support - centre).abs().max().clamp_min(torch.finfo(self.support.dtype).tiny)
+        scaled = (self.support - centre) / scale
+        mean = (self.shares[side] * scaled).sum()
+        variance = (self.counts[side] * (scaled - mean).square()).sum() / max(n - 1, 1)
+        return float(centre + scale * mean), float(scale * variance.sqrt()) if n > 1 else None
 
     def tested_codes(self) -> tuple[Tensor, int]:
         """(N,) codes on at most `N_THRESHOLDS` distinct values of an ordered column, and how many; missing rows last."""

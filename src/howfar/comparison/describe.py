@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -111,7 +113,8 @@ def _shift(sample: ColumnSample, levels: list[Level]) -> str:
         sides = [side for side, n in zip(("reference", "current"), sample.counts.sum(1), strict=True) if n == 0]
         return f"no value in {' and '.join(sides)}"
     if sample.effect() == 0:
-        return "no change"
+        # One level and a note: the pairing folded them all.
+        return "values not compared, see the notes" if len(sample.support) == 1 and sample.column.notes else "no change"
     if levels:
         return _level_shift(sample, levels)
     unit = sample.column.unit
@@ -142,9 +145,11 @@ def _level_shift(sample: ColumnSample, levels: list[Level]) -> str:
 def _standardised(sample: ColumnSample) -> float | None:
     """The shift of the mean in pooled standard deviations; None where there is no spread to measure it by."""
     (mean_0, sd_0), (mean_1, sd_1) = sample.moments(0), sample.moments(1)
-    degrees = [max(float(n) - 1, 0.0) for n in sample.counts.sum(1)]
-    squares = degrees[0] * (sd_0 or 0.0) ** 2 + degrees[1] * (sd_1 or 0.0) ** 2
-    return (mean_1 - mean_0) / (squares / sum(degrees)) ** 0.5 if squares > 0 else None
+    n, m = (max(float(count) - 1, 0.0) for count in sample.counts.sum(1))
+    if n + m == 0:
+        return None
+    pooled = math.hypot(math.sqrt(n / (n + m)) * (sd_0 or 0.0), math.sqrt(m / (n + m)) * (sd_1 or 0.0))
+    return (mean_1 - mean_0) / pooled if pooled > 0 else None
 
 
 def _measures(sample: ColumnSample) -> tuple[Measured, ...]:
