@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,5 +43,5 @@ def links(page: Path) -> Iterator[str]:
 def anchors(page: Path) -> set[str]:
     """The fragments that the headings of a page answer to, by the rule of code hosts."""
     tokens = _PARSER.parse(page.read_text(encoding="utf-8"))
-    titles = [after.content for token, after in zip(tokens, tokens[1:], strict=False) if token.type == "heading_open"]
+    titles = [after.content for token, after in itertools.pairwise(tokens) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
