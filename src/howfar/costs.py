@@ -162,8 +162,9 @@ class Cosine(Cost):
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """One minus the cosine of the angle."""
-        cost = 1 - dot_products(_directions(x), _directions(y))
-        return cost + (cost.detach().clamp(0, 2) - cost.detach())
+        wide = x.dtype if x.device.type == "mps" else torch.float64
+        cost = 1 - dot_products(_directions(x.to(wide)), _directions(y.to(wide)))
+        return (cost + (cost.detach().clamp(0, 2) - cost.detach())).to(x.dtype)
 
 
 def _directions(x: Tensor) -> Tensor:
