@@ -30,6 +30,12 @@ def test_every_page_of_the_docs_can_be_reached_from_the_index() -> None:
     }
 
 
+def test_every_page_of_the_docs_is_in_the_contents_of_the_built_site() -> None:
+    contents = (ROOT / "docs/contents.rst").read_text(encoding="utf-8")
+    listed = re.findall(r"^   (\w+)$", contents, re.MULTILINE)
+    assert sorted(listed) == sorted(page.stem for page in PAGES if page.parent.name == "docs")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_are_named_exist(page: Path) -> None:
     """Paths in backticks, such as those of the recipes."""
