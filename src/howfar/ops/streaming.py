@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from howfar._errors import DerivativeUnavailable
+
 BLOCK_ELEMENTS = 2**21
 """Pairs held at once: 8 MB in float32, small against any memory and large enough to hide the overhead of a call."""
 
@@ -126,20 +128,22 @@ class _StreamedGradient(torch.autograd.Function):
             grad_parts.append(torch.zeros_like(seed) if second[0] is None else second[0])
             total.add(s, second[1:])
         last = torch.cat(grad_parts, plan.axis), *total.tensors()
-        return (None, None, *(_Last.apply(t) for t in last))  # type: ignore[no-untyped-call]
+        return (None, None, *(_Last.apply(t, grad, *inputs, *outer) for t in last))  # type: ignore[no-untyped-call]
 
 
 class _Last(torch.autograd.Function):
-    """The identity, where differentiation ends."""
+    """A value that depends on its origins, and raises when it is differentiated in them."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, value: Tensor, *origins: Tensor) -> Tensor:  # noqa: ARG004
         return value.view_as(value)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
-        return grad
+    def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ARG004
+        raise DerivativeUnavailable(
+            "a reduction in blocks: third derivatives are not available, as blocks are evaluated again for two. "
+            "Use fewer points, whose pairs are held at once, or differentiate numerically."
+        )
 
 
 class _Accumulator:
