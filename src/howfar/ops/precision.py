@@ -1,6 +1,8 @@
-"""The dtype that a reduction works in."""
+"""The precision that a reduction works in."""
 
 from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -11,3 +13,9 @@ def working(*tensors: Tensor) -> tuple[tuple[Tensor, ...], torch.dtype]:
     dtype = tensors[0].dtype
     wide = torch.promote_types(dtype, torch.float32)
     return tuple(t.to(wide) for t in tensors), dtype
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A region whose products keep the dtype of their factors."""
+    available = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if available else nullcontext()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from howfar._errors import DerivativeUnavailable
+from howfar.ops.precision import without_autocast
 
 BLOCK_ELEMENTS = 2**21
 """Pairs held at once: 8 MB in float32, small against any memory and large enough to hide the overhead of a call."""
@@ -45,6 +46,7 @@ def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, close
         closed: whether `rows` depends on its arguments alone. Other parameters would not be reached by a derivative
             that evaluates blocks again, so their blocks are evaluated once and kept for it.
     """
+    rows = _precise(rows)
     batch = x.shape[:-2].numel()
     pairs = max(1, batch * m)
     block = max(1, BLOCK_ELEMENTS // pairs)
@@ -57,6 +59,14 @@ def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, close
     plan = _Plan(rows, out_axis, block, derivative_block)
     out: Tensor = _Streamed.apply(plan, x, *others)  # type: ignore[no-untyped-call]
     return out
+
+
+def _precise(rows: Rows) -> Rows:
+    def precise(x: Tensor, *others: Tensor) -> Tensor:
+        with without_autocast(x.device):
+            return rows(x, *others)
+
+    return precise
 
 
 class _Streamed(torch.autograd.Function):

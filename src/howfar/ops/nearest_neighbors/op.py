@@ -12,7 +12,7 @@ from howfar import _checks, costs
 from howfar._errors import ShapeError, complaint
 from howfar.ops import backends, streaming
 from howfar.ops.nearest_neighbors import reference
-from howfar.ops.precision import working
+from howfar.ops.precision import without_autocast, working
 
 
 def nearest(
@@ -58,9 +58,10 @@ def nearest(
     backends.choose(backend, "nearest", x.device)
     cost = costs.resolve(cost)
     (x, y, h), dtype = working(x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, m))
-    values, indices = _blocks(x.detach(), y.detach(), h.detach(), k, cost)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
-        values = reference.reduced_costs(x, y, h, indices, cost)
+    with without_autocast(x.device):
+        values, indices = _blocks(x.detach(), y.detach(), h.detach(), k, cost)
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
+            values = reference.reduced_costs(x, y, h, indices, cost)
     return values.to(dtype), indices
 
 
