@@ -134,6 +134,17 @@ def test_conjugates_are_infinite_outside_their_domain(name, outside):
     assert bool(gradient.isfinite().all())
 
 
+def test_scores_of_little_weight_keep_their_digits():
+    """log(1 + e^-30), where a softplus that turns linear at 20 would lose six digits or all."""
+    score = torch.tensor(-30.0, dtype=torch.float64)
+    expected = math.log1p(math.exp(-30.0))
+    assert fd.GENERATORS["gan"].conjugate_of_activation(score).item() == pytest.approx(expected, rel=1e-14, abs=0)
+    score = torch.tensor(25.0, dtype=torch.float64)
+    expected = math.log1p(math.exp(-25.0))
+    assert -fd.GENERATORS["gan"].activation(score).item() == pytest.approx(expected, rel=1e-14, abs=0)
+    assert fd.GENERATORS["gan"].conjugate_of_activation(score).item() == pytest.approx(25 + expected, rel=1e-16, abs=0)
+
+
 def test_jeffreys_conjugate_where_naive_formulas_overflow():
     row = fd.GENERATORS["jeffreys"]
     t = torch.tensor([-1e6, -1e3, -50.0, 0.0, 30.0, 600.0], dtype=torch.float64, requires_grad=True)
