@@ -65,7 +65,7 @@ class Measure:
 
     def mean(self) -> Tensor:
         """Barycentre (..., d), in the units of the data."""
-        return torch.einsum("...n,...nd->...d", self.weights, self.points) / self.mass().unsqueeze(-1)
+        return (self.weights.unsqueeze(-1) * self.points).sum(-2) / self.mass().unsqueeze(-1)
 
     def expand(self, batch: torch.Size) -> Measure:
         """The same measure with the batch axes broadcast to `batch`."""

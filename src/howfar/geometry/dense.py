@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from howfar.geometry.protocol import Side
+from howfar.ops.precision import without_autocast
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class DenseCost:
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""
         scores = self._scores(h, eps, side)
-        return -eps.unsqueeze(-1) * torch.logsumexp(scores, -1), torch.softmax(scores, -1) @ v
+        with without_autocast(v.device):
+            return -eps.unsqueeze(-1) * torch.logsumexp(scores, -1), torch.softmax(scores, -1) @ v
 
     def softmin_cost(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """The average of the cost under the same weights."""
@@ -61,7 +63,8 @@ class DenseCost:
 
     def apply(self, w: Tensor, side: Side) -> Tensor:
         """C w, one number for each point of the side."""
-        return (self._rows(side) @ w.unsqueeze(-1)).squeeze(-1)
+        with without_autocast(w.device):
+            return (self._rows(side) @ w.unsqueeze(-1)).squeeze(-1)
 
     def nearest(self, h: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
         """The k smallest C - h over the other side, and their indices; ties by the smaller index."""

@@ -50,4 +50,4 @@ class Anderson:
         mixture = (mixture / mixture.sum(-1, keepdim=True)).to(point.dtype)
         images = torch.stack(self._images, -2)
         # Differences from the newest image keep the digits that a sum of large potentials would lose.
-        return image + (mixture.unsqueeze(-2) @ (images - image.unsqueeze(-2))).squeeze(-2)
+        return image + (mixture.unsqueeze(-1) * (images - image.unsqueeze(-2))).sum(-2)

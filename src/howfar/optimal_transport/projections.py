@@ -55,7 +55,8 @@ def sliced_wasserstein(
     a, b = (None if m.uniform else m.weights.unsqueeze(-2) for m in (left, right))
     total = left.points.new_zeros(left.batch)
     for chunk in axes.split(block):
-        projected = chunk @ left.points.mT, chunk @ right.points.mT
+        with without_autocast(axes.device):
+            projected = chunk @ left.points.mT, chunk @ right.points.mT
         total = total + quantile_cost(*projected, a, b, p).sum(-1)
     return safe_power(total / axes.shape[0], 1 / p)
 
