@@ -11,6 +11,7 @@ from howfar import _checks
 from howfar._errors import ShapeError, complaint
 from howfar.costs import safe_power
 from howfar.measure import centred, measures
+from howfar.ops.precision import without_autocast
 from howfar.ops.streaming import BLOCK_ELEMENTS
 from howfar.optimal_transport.one_dimensional import quantile_cost
 
