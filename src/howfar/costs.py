@@ -193,7 +193,8 @@ class Power(Cost):
 
     def swapped(self) -> Power:
         """The power of the swapped base."""
-        return Power(self.base.swapped(), self.exponent)
+        base = self.base.swapped()
+        return self if base is self.base else Power(base, self.exponent)
 
     @property
     def degree(self) -> float | None:

@@ -140,7 +140,8 @@ def sinkhorn_divergence(
 
     def value(one: Measure, other: Measure) -> Tensor:
         geometry = between(one.points, other.points, ground, backend)
-        problem = LinearProblem(geometry, one.weights, other.weights, strength, rho)
+        symmetric = one is other and ground.swapped() is ground
+        problem = LinearProblem(geometry, one.weights, other.weights, strength, rho, symmetric)
         out, solution, _ = solve.solve_entropic(problem, solver)
         warn_unless_converged(solution, "sinkhorn_divergence", stacklevel=4)
         return out

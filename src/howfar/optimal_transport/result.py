@@ -35,7 +35,7 @@ class OTResult:
     status: Status
     n_iter: int
     marginal_error: Tensor
-    problem: LinearProblem
+    problem: LinearProblem = field(repr=False)
 
     @property
     def converged(self) -> bool:
