@@ -36,6 +36,11 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return squared.to(x.dtype)
 
 
+def held_by_squares(features: int) -> int:
+    """Numbers that the graph of `squared_distances`, or of a product, and of a formula on it holds for each pair."""
+    return 4 + min(features, _FEWEST_FOR_PRODUCT)
+
+
 def dot_products(x: Tensor, y: Tensor) -> Tensor:
     """<x_i, y_j>, (..., n, d), (..., m, d) -> (..., n, m), summed in float64 where the device has it."""
     if x.device.type == "mps":
@@ -83,6 +88,10 @@ class Cost:
         """c(y, x) as a cost: the same object, unless the cost is not symmetric."""
         return self
 
+    def held(self, features: int) -> int:
+        """About how many numbers the graph of `matrix` holds for each pair: what a streamed derivative cuts its blocks by."""
+        return held_by_squares(features)
+
 
 @dataclass(frozen=True)
 class SqEuclidean(Cost):
@@ -127,6 +136,10 @@ class CityBlock(Cost):
         """sum_k |x_ik - y_jk|."""
         return _over_features(x, y, torch.abs)
 
+    def held(self, features: int) -> int:
+        """One difference for each feature."""
+        return 4 + features
+
 
 @dataclass(frozen=True)
 class Minkowski(Cost):
@@ -147,6 +160,10 @@ class Minkowski(Cost):
         scale = torch.where(largest > 0, largest, 1)
         total = _over_features(x, y, lambda difference: safe_power(difference.abs() / scale, self.p))
         return scale * safe_power(total, 1 / self.p)
+
+    def held(self, features: int) -> int:
+        """A difference, its size, its ratio, its power and two masks for each feature."""
+        return 4 + 6 * features
 
 
 @dataclass(frozen=True)
@@ -195,6 +212,10 @@ class Power(Cost):
         """The power of the swapped base."""
         base = self.base.swapped()
         return self if base is self.base else Power(base, self.exponent)
+
+    def held(self, features: int) -> int:
+        """As the base, and the power."""
+        return self.base.held(features) + 4
 
     @property
     def degree(self) -> float | None:

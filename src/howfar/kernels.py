@@ -17,7 +17,7 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, complaint, unknown_name
-from howfar.costs import CityBlock, dot_products, safe_power, squared_distances
+from howfar.costs import CityBlock, dot_products, held_by_squares, safe_power, squared_distances
 
 _BASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sqeuclidean": squared_distances,
@@ -54,6 +54,10 @@ class Kernel:
         """k(x_i, x_i): (..., n, d) -> (..., n)."""
         own = x.square().sum(-1) if self.base == "dot" else torch.zeros_like(x[..., 0])
         return self.profile(own.unsqueeze(-1), x.shape[-1]).squeeze(-1)
+
+    def held(self, features: int) -> int:
+        """About how many numbers the graph of `matrix` holds for each pair: what a streamed derivative cuts its blocks by."""
+        return CityBlock().held(features) if self.base == "cityblock" else held_by_squares(features)
 
     def __add__(self, other: Kernel) -> Sum:
         """The sum of two kernels."""
@@ -222,6 +226,10 @@ class Sum(Kernel):
         for kernel in rest:
             total = total + kernel.profile(bases[kernel.base], x.shape[-1])
         return total
+
+    def held(self, features: int) -> int:
+        """What all terms hold."""
+        return sum(k.held(features) for k in _terms(self))
 
     def diagonal(self, x: Tensor) -> Tensor:
         """The sum of the diagonals."""

@@ -34,7 +34,9 @@ class _Plan:
         return [slice(start, min(start + block, n)) for start in range(0, n, block)]
 
 
-def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, closed: bool = True) -> Tensor:
+def by_rows(
+    rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, held: int, closed: bool = True
+) -> Tensor:
     """`rows(x, *others)`, evaluated on blocks of the rows of x.
 
     Args:
@@ -43,6 +45,7 @@ def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, close
         others: every other differentiable input, used whole by each block.
         out_axis: the axis of the result that runs over n, counted from the end.
         m: how many columns each row reduces over.
+        held: about how many numbers the graph of `rows` holds for each pair.
         closed: whether `rows` depends on its arguments alone. Other parameters would not be reached by a derivative
             that evaluates blocks again, so their blocks are evaluated once and kept for it.
     """
@@ -54,9 +57,7 @@ def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, close
         return rows(x, *others)
     if not closed:
         return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
-    # The graph of one block holds a handful of matrices for each feature that is summed in turn.
-    derivative_block = max(1, block // (4 + min(x.shape[-1], 16)))
-    plan = _Plan(rows, out_axis, block, derivative_block)
+    plan = _Plan(rows, out_axis, block, max(1, block // held))
     out: Tensor = _Streamed.apply(plan, x, *others)  # type: ignore[no-untyped-call]
     return out
 

@@ -71,5 +71,6 @@ def kernel_sum(
     )
     rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)
     closed = isinstance(summand, kernels.Kernel) or summand.batched
-    out = by_rows(rows, x, y, w, out_axis=-2, m=m, closed=closed).to(dtype)
+    held = summand.held(x.shape[-1])
+    out = by_rows(rows, x, y, w, out_axis=-2, m=m, held=held, closed=closed).to(dtype)
     return out if columns else out.squeeze(-1)

@@ -109,7 +109,8 @@ def softmin_cost(
 
 
 def _run(rows: Callable[..., Tensor], cost: costs.Cost, x: Tensor, *others: Tensor, out_axis: int) -> Tensor:
-    return by_rows(rows, x, *others, out_axis=out_axis, m=others[0].shape[-2], closed=cost.batched)
+    held = cost.held(x.shape[-1])
+    return by_rows(rows, x, *others, out_axis=out_axis, m=others[0].shape[-2], held=held, closed=cost.batched)
 
 
 def _checked(
