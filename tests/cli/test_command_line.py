@@ -40,6 +40,7 @@ def test_a_difference_is_printed_and_exits_with_one(capsys):
     assert "\x1b" not in out
     assert "Energy distance" in out
     assert "x       numeric      yes" in out
+    assert "reference  a.csv           120\n" in out
     assert all(line == line.rstrip() for line in out.splitlines())
 
 

@@ -123,7 +123,7 @@ def _check_writable(path: Path) -> None:
 
 def _print(result: Comparison) -> None:
     printing.out(printing.safe(result.verdict.sentence) + "\n")
-    sides = [(name, side.name, wording.count(side.rows, "row")) for name, side in _sides(result)]
+    sides = [(name, side.name, str(side.rows)) for name, side in _sides(result)]
     printing.table(("", "table", "rows"), sides, numbers=("rows",))
     printing.out()
     _print_distances(result)
