@@ -20,6 +20,9 @@ from howfar.ops.precision import without_autocast
 BLOCK_ELEMENTS = 2**21
 """Pairs held at once: 8 MB in float32, small against any memory and large enough to hide the overhead of a call."""
 
+_MOST_PARTS = 256
+"""A block of a derivative is at least this part of a block of values: shorter ones would be all overhead."""
+
 Rows = Callable[..., Tensor]
 
 
@@ -57,7 +60,7 @@ def by_rows(
         return rows(x, *others)
     if not closed:
         return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
-    plan = _Plan(rows, out_axis, block, max(1, block // held))
+    plan = _Plan(rows, out_axis, block, max(1, block // min(held, _MOST_PARTS)))
     out: Tensor = _Streamed.apply(plan, x, *others)  # type: ignore[no-untyped-call]
     return out
 
