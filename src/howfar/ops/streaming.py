@@ -37,9 +37,7 @@ class _Plan:
         return [slice(start, min(start + block, n)) for start in range(0, n, block)]
 
 
-def by_rows(
-    rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, held: int, closed: bool = True
-) -> Tensor:
+def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, held: int, closed: bool = True) -> Tensor:
     """`rows(x, *others)`, evaluated on blocks of the rows of x.
 
     Args:
