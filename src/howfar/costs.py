@@ -19,6 +19,8 @@ from torch import Tensor
 from howfar import _checks
 from howfar._errors import DomainError, ShapeError, complaint, unknown_name
 
+__all__ = ["CityBlock", "Cosine", "Cost", "Custom", "Euclidean", "Minkowski", "Power", "SqEuclidean"]
+
 _FEWEST_FOR_PRODUCT = 17
 """From here a matrix product of float64 is quicker than the sum over features."""
 
@@ -117,7 +119,13 @@ class SqEuclidean(Cost):
 
 @dataclass(frozen=True)
 class Euclidean(Cost):
-    """|x - y|, in units of the data."""
+    """|x - y|, in units of the data.
+
+    Example:
+        >>> import torch
+        >>> Euclidean().matrix(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor([[5.]])
+    """
 
     name: ClassVar[str] = "euclidean"
 
@@ -128,7 +136,13 @@ class Euclidean(Cost):
 
 @dataclass(frozen=True)
 class CityBlock(Cost):
-    """sum_k |x_k - y_k|, in units of the data."""
+    """sum_k |x_k - y_k|, in units of the data.
+
+    Example:
+        >>> import torch
+        >>> CityBlock().matrix(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor([[7.]])
+    """
 
     name: ClassVar[str] = "cityblock"
 
@@ -143,7 +157,13 @@ class CityBlock(Cost):
 
 @dataclass(frozen=True)
 class Minkowski(Cost):
-    """(sum_k |x_k - y_k|^p)^(1/p), p >= 1, in units of the data."""
+    """(sum_k |x_k - y_k|^p)^(1/p), p >= 1, in units of the data.
+
+    Example:
+        >>> import torch
+        >>> Minkowski(3).matrix(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 3.0]]))
+        tensor([[3.7798]])
+    """
 
     p: float
     name: ClassVar[str] = "minkowski"
@@ -168,7 +188,13 @@ class Minkowski(Cost):
 
 @dataclass(frozen=True)
 class Cosine(Cost):
-    """1 - <x, y> / (|x| |y|), without unit, in [0, 2]; 1 where a vector is zero and has no direction."""
+    """1 - <x, y> / (|x| |y|), without unit, in [0, 2]; 1 where a vector is zero and has no direction.
+
+    Example:
+        >>> import torch
+        >>> Cosine().matrix(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0], [-3.0, 0.0]]))
+        tensor([[1., 2.]])
+    """
 
     name: ClassVar[str] = "cosine"
 
@@ -193,7 +219,13 @@ def _directions(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Power(Cost):
-    """base ** exponent: the ground cost of the Wasserstein distance of that order."""
+    """base ** exponent: the ground cost of the Wasserstein distance of that order.
+
+    Example:
+        >>> import torch
+        >>> Power(Euclidean(), 3).matrix(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
+        tensor([[8.]])
+    """
 
     base: Cost
     exponent: float
@@ -233,7 +265,13 @@ class Power(Cost):
 
 @dataclass(frozen=True)
 class Custom(Cost):
-    """Any function `(n, d), (m, d) -> (n, m)`, called once for each batch element."""
+    """Any function `(n, d), (m, d) -> (n, m)`, called once for each batch element.
+
+    Example:
+        >>> import torch
+        >>> Custom(lambda x, y: (y.T - x).relu()).matrix(torch.tensor([[1.0]]), torch.tensor([[0.0], [4.0]]))
+        tensor([[0., 3.]])
+    """
 
     function: Callable[[Tensor, Tensor], Tensor]
     name: ClassVar[str] = "custom"
