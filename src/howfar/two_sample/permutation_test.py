@@ -96,10 +96,9 @@ def two_sample_test(
         UnknownName: a statistic that is not in the list.
 
     Example:
-        >>> import torch
-        >>> from howfar.two_sample import two_sample_test
+        >>> import torch, howfar
         >>> x, y = torch.arange(5.0), torch.arange(5.0) + 4
-        >>> two_sample_test(x, y, statistic="energy_distance").p_value
+        >>> howfar.two_sample_test(x, y, statistic="energy_distance").p_value
         0.0158...
     """
     first, second = _checks.check_points(x, "x").detach(), _checks.check_points(y, "y").detach()
