@@ -14,6 +14,7 @@ from howfar.ops.soft_minimum import CostLike
 from howfar.optimal_transport import one_dimensional, solve
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn, warn_unless_converged
+from howfar.optimal_transport.units import in_their_unit
 
 
 def wasserstein(
@@ -39,7 +40,11 @@ def wasserstein(
     """
     p = _checks.check_number(p, "p", least=1.0)
     ground = costs.resolve(cost)
-    left, right = measures(x, y, a, b)
+    left, right = solve.widened(*measures(x, y, a, b))
+    dtype = left.points.dtype
+    unit = left.points.new_ones(())
+    if ground.degree is not None:
+        left, right, unit = in_their_unit(left, right, p)
     on_the_line = left.d == 1 and isinstance(ground, costs.Euclidean | costs.CityBlock | costs.Minkowski)
     if on_the_line:
         value = one_dimensional.quantile_cost(
@@ -47,7 +52,7 @@ def wasserstein(
         )
     else:
         value = solve.transport(left, right, cost=costs.Power(ground, p)).value
-    return costs.safe_power(value, 1 / p)
+    return (unit ** (ground.degree or 1.0) * costs.safe_power(value, 1 / p)).to(dtype)
 
 
 def sinkhorn_distance(
