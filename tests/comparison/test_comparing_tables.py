@@ -107,6 +107,15 @@ def test_overall_distances_equal_the_functions_on_the_encoded_tables(wine):
     assert by_name["energy_effect"].value == pytest.approx((1 - (first + second) / (2 * between)) ** 0.5, rel=1e-6)
 
 
+def test_every_distance_says_in_a_sentence_what_it_is(wine):
+    """Plain words first, without a sign of mathematics; the formula may follow in parentheses."""
+    for one in wine.distances:
+        said, _, formula = one.note.partition(" (")
+        assert re.fullmatch(r"[A-Z][a-z ,:;0-9-]+", said), said
+        assert formula.endswith(").")
+        assert "0 when the tables agree" in said
+
+
 def test_halves_of_one_cultivar_do_not_differ_and_the_sentence_says_what_could_be_missed():
     table = _wine(1)[torch.randperm(71, generator=torch.Generator().manual_seed(0)).tolist()]
     result = compare(table[:35], table[35:])
