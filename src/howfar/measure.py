@@ -73,6 +73,15 @@ class Measure:
             self.points.expand(*batch, self.n, self.d), self.weights.expand(*batch, self.n), uniform=self.uniform
         )
 
+    def to(self, dtype: torch.dtype) -> Measure:
+        """The same measure in another dtype; uniform weights are those of that dtype, not rounded by this one."""
+        if dtype == self.points.dtype:
+            return self
+        weights = self.weights.to(dtype)
+        if self.uniform:
+            weights = weights.new_full((), 1 / self.n).expand(weights.shape)
+        return Measure(self.points.to(dtype), weights, self.uniform)
+
 
 def centred(x: Measure, y: Measure) -> tuple[Measure, Measure]:
     """Both measures moved by the negative of their common centre, a constant.
