@@ -44,6 +44,12 @@ class Measure:
         batch = torch.broadcast_shapes(points.shape[:-2], weights.shape[:-1])
         return cls(points.expand(*batch, *points.shape[-2:]), weights.expand(*batch, n))
 
+    def __repr__(self) -> str:
+        batch = f", batch {tuple(self.batch)}" if self.batch else ""
+        weights = "" if self.uniform else ", weighted"
+        of = self.points
+        return f"<Measure of {self.n} points in {self.d} dimensions{batch}{weights}, {of.dtype} on {of.device}>"
+
     @property
     def n(self) -> int:
         """How many points."""

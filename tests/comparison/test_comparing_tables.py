@@ -266,6 +266,17 @@ def test_the_report_is_one_html_file(moved, tmp_path):
     assert "violet" in text
 
 
+def test_results_print_in_a_line(wine):
+    assert repr(wine) == f"<Comparison of reference (59 rows) and current (71 rows): {wine.verdict.sentence}>"
+    assert repr(wine["proline"]) == (
+        "<ColumnComparison of `proline` (numeric): differs, median 1095 -> 495 (-3.2 sd), effect 0.91, adjusted p 0.001>"
+    )
+    (hue,) = compare(_wine(1)[::2], _wine(1)[1::2], columns=["hue"]).columns
+    assert repr(hue).startswith("<ColumnComparison of `hue` (numeric): within chance, ")
+    assert repr(wine.projection).startswith("<Projection of 59 and 71 rows: principal components of ")
+    assert repr(hue.histogram).startswith("<Histogram of ")
+
+
 def test_the_answer_is_repeatable_and_the_generator_changes_it():
     a, b = _mixed(60, 0), _mixed(60, 1)
     first = compare(a, b)

@@ -55,6 +55,12 @@ class TwoSampleTest:
     n: int
     m: int
 
+    def __repr__(self) -> str:
+        return (
+            f"TwoSampleTest({self.name}={float(self.statistic):.6g}, p_value={self.p_value:.6g}, n={self.n}, m={self.m}, "
+            f"n_permutations={self.n_permutations}, exhaustive={self.exhaustive})"
+        )
+
 
 def two_sample_test(
     x: Any,  # (n, d)
