@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from howfar import _checks, costs
@@ -151,10 +152,14 @@ def sinkhorn_divergence(
         warn_unless_converged(solution, "sinkhorn_divergence", stacklevel=4)
         return out
 
-    divergence = value(left, right) - 0.5 * value(left, left) - 0.5 * value(right, right)
+    across_value = value(left, right)
+    divergence = across_value - 0.5 * value(left, left) - 0.5 * value(right, right)
     if reach is not None:
         divergence = divergence + 0.5 * strength * (left.mass() - right.mass()).square()
-    return divergence
+    # What is below zero by less than the solver promised is zero; its derivative is left as it is.
+    noise = solver.promised(left.points.dtype) * across_value.detach().abs()
+    low = divergence.detach()
+    return divergence - torch.where((low < 0) & (low >= -noise), low, 0)
 
 
 def _weights(measure: Measure) -> Tensor | None:
