@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from howfar._errors import DataError, DomainError
-from howfar.comparison import Comparison, compare
+from howfar.comparison import Comparison, compare, overall
 
 
 def _wine(cultivar: int) -> pl.DataFrame:
@@ -327,6 +327,16 @@ def test_tolerance_is_an_effect_that_does_not_matter():
     assert not tolerant.verdict.different
     assert tolerant.verdict.significant
     assert tolerant.verdict.sentence.startswith("No difference beyond the tolerance")
+
+
+def test_the_width_of_the_kernel_does_not_depend_on_where_rows_lie():
+    """Every other row lies far away: a choice of rows by their position would see one half only."""
+    points = torch.zeros(4000, 2).index_fill_(0, torch.arange(0, 4000, 2), 3.0)
+    points += 0.01 * torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    within, between = points[::2], points[1::2]
+    for order in (points, torch.cat([within, between]), torch.cat([between, within])):
+        kernel = overall.gaussian_of_median(order, torch.Generator().manual_seed(1))
+        assert float(kernel.s) == pytest.approx(3 * 2**0.5, rel=0.02)
 
 
 def test_a_subsample_is_said_and_the_columns_use_all_rows():

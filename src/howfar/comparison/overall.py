@@ -15,6 +15,7 @@ from howfar.data import Encoded, Kind, PairedColumn, PairedTables
 from howfar.kernel_distances import median_distance
 from howfar.kernels import Energy, Gaussian
 from howfar.two_sample.permutation_test import p_value
+from howfar.two_sample.statistics import random_rows
 
 ENCODED_UNIT = "robust standard units"
 LOCATED_ROWS = 10
@@ -96,13 +97,12 @@ class Tested:
 
     def p_value(self) -> float:
         """Of this distance alone, never 0."""
-        return p_value(self.null, torch.finfo(torch.float32).eps)
+        return p_value(self.null)
 
 
 def gaussian_of_median(points: Tensor, generator: torch.Generator) -> Gaussian:
     """The Gaussian kernel as wide as the median distance of pooled rows, whatever their labels."""
-    # Only so many rows, taken by position, decide the median; a random order makes their choice blind to the labels.
-    return Gaussian(float(median_distance(points[torch.randperm(len(points), generator=generator)])))
+    return Gaussian(float(median_distance(random_rows(points, generator))))
 
 
 def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tuple[Distance, ...]:
