@@ -28,7 +28,7 @@ def energy_distance(
     Szekely and Rizzo, "Energy statistics", J. Stat. Plan. Inference 2013. For 0 < p < 2 it is zero only between equal
     distributions; for p = 2 it is twice the squared distance of the means. On the line with p = 1 it is
     2 int (F - G)^2, found by sorting in O(n log n); `scipy.stats.energy_distance` is its root. Elsewhere it streams
-    over pairs in linear memory. Differentiable to any order in points and weights.
+    over pairs in linear memory. Twice differentiable in points and weights.
 
     Args:
         x: points (..., n, d).
