@@ -120,7 +120,16 @@ def test_make_targets_are_documented() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
     documented = re.findall(r"^([a-z-]+):.*## \S", MAKEFILE, re.MULTILINE)
     assert sorted(phony.split()) == sorted(documented)
-    assert {"help", "demo", "test", "test-all", "lint", "bench"} <= set(documented)
+    assert {"help", "demo", "test", "test-all", "lint", "docs", "bench"} <= set(documented)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_docs_makes_the_tables_and_the_pictures() -> None:
+    """Also where `docs/` exists, which make would take for the target."""
+    said = subprocess.run(
+        ["make", "-n", "-o", ".venv/.dev", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.findall(r"-m (scripts\.\w+)", said.stdout) == ["scripts.pages", "scripts.figures"]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
