@@ -144,6 +144,14 @@ def check_finite(tensor: Tensor, name: str, fix: str = "Remove or fill such rows
     raise DomainError(complaint(name, "finite numbers", _first(~torch.isfinite(tensor), tensor, name), fix))
 
 
+def check_held(value: Tensor, unit: str = "distances") -> Tensor:
+    """A distance of finite points; raise where it, or a sum on the way to it, is beyond its dtype."""
+    if not unseen(value) and not bool(torch.isfinite(value).all()):
+        held = f"points whose {unit} {value.dtype} holds"
+        raise DomainError(complaint("x", held, "an overflow", "Rescale the points, or pass them in a wider dtype."))
+    return value
+
+
 def check_potential(value: Any, name: str, x: Tensor, y: Tensor) -> Tensor:
     """A potential (..., m) on the points of y: finite, or -inf where a point is taken out, but not in a whole row."""
     h = as_tensor(value, name)

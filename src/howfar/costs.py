@@ -52,8 +52,9 @@ def dot_products(x: Tensor, y: Tensor) -> Tensor:
 
 def safe_power(base: Tensor, exponent: float) -> Tensor:
     """base ** exponent for base >= 0, with derivative 0 where base is 0."""
-    positive = base > 0
-    return torch.where(positive, torch.where(positive, base, 1).pow(exponent), 0)
+    # So written, what is not a number is not taken for a zero.
+    zero = base <= 0
+    return torch.where(zero, 0, torch.where(zero, 1, base).pow(exponent))
 
 
 def _over_features(x: Tensor, y: Tensor, term: Callable[[Tensor], Tensor]) -> Tensor:

@@ -74,7 +74,7 @@ def _on_the_line(p: Measure, q: Measure, *, unbiased: bool) -> Tensor:
             value = value - spread(points, weights) * (1 / (weights.sum(-1).square() - squares) - 1)
     else:
         value = pairs.never_negative(value)
-    return value.to(dtype)
+    return _checks.check_held(value.to(dtype))
 
 
 def spread(values: Tensor, weights: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def discrepancy(p: Measure, q: Measure, kernel: Kernel, *, unbiased: bool, backe
     across = _dot(p.weights, ops.kernel_sum(p.points, q.points, q.weights, kernel=kernel, backend=backend))
     own = [within(m, kernel, unbiased=unbiased, backend=backend) for m in (p, q)]
     value = own[0] + own[1] - 2 * across
-    return (value if unbiased else never_negative(value)).to(dtype)
+    return _checks.check_held((value if unbiased else never_negative(value)).to(dtype))
 
 
 def within(p: Measure, kernel: Kernel, *, unbiased: bool, backend: str) -> Tensor:

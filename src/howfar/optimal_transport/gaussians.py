@@ -64,7 +64,9 @@ def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction
     left, right = _wide(left), _wide(right)
     means = (left.mean() - right.mean()).square().sum(-1)
     spreads = _spread(left, correction), _spread(right, correction)
-    return (means + first_order("the Bures distance", _bures, *spreads)).to(dtype)
+    for moment in (means, *(s.square().sum((-2, -1)) for s in spreads)):
+        _checks.check_held(moment.detach(), "squares")
+    return _checks.check_held((means + first_order("the Bures distance", _bures, *spreads)).to(dtype), "squares")
 
 
 def _wide(measure: Measure) -> Measure:
