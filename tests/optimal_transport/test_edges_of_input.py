@@ -92,3 +92,24 @@ def test_values_that_are_not_numbers_are_not_transported(options):
     for r in (howfar.transport(x, y, **options), howfar.transport_matrix(torch.rand(6, 5), **options)):
         with pytest.raises(howfar.DomainError, match=r"^v: expected finite numbers, got nan at v\[1\]"):
             r.apply([0.0, float("nan"), 1.0, 1.0, 1.0])
+
+
+HURRIED = {"eps": 1e-3, "max_iter": 2}
+
+
+CALLS = {
+    "transport": lambda x, y: howfar.transport(x, y, **HURRIED),
+    "accuracy": lambda x, y: howfar.transport(x, y, accuracy=1e-9),
+    "transport_matrix": lambda x, y: howfar.transport_matrix(torch.cdist(x, y), **HURRIED),
+    "sinkhorn_distance": lambda x, y: howfar.sinkhorn_distance(x, y, **HURRIED),
+    "sinkhorn_divergence": lambda x, y: howfar.sinkhorn_divergence(x, y, **HURRIED),
+    "SinkhornDivergence": lambda x, y: howfar.nn.SinkhornDivergence(**HURRIED)(x, y),
+    "SinkhornDistance": lambda x, y: howfar.nn.SinkhornDistance(**HURRIED)(x, y),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_warning_points_at_the_line_of_the_caller(name):
+    with pytest.warns(howfar.NotConverged) as caught:
+        CALLS[name](torch.randn(6, 2), torch.randn(5, 2) + 1)
+    assert {w.filename for w in caught} == {__file__}

@@ -149,7 +149,7 @@ def sinkhorn_divergence(
         symmetric = one is other and ground.swapped() is ground
         problem = LinearProblem(geometry, one.weights, other.weights, strength, rho, symmetric)
         out, solution, _ = solve.solve_entropic(problem, solver)
-        warn_unless_converged(solution, "sinkhorn_divergence", stacklevel=4)
+        warn_unless_converged(solution, "sinkhorn_divergence")
         return out
 
     across_value = value(left, right)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from howfar import _checks, costs
-from howfar._errors import DomainError, NotConverged, ShapeError, complaint
+from howfar._errors import DomainError, NotConverged, ShapeError, complaint, warn
 from howfar.geometry import DenseCost, Geometry, between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
@@ -168,7 +167,7 @@ def solve_geometry(geometry: Geometry, a: Tensor, b: Tensor, eps: float, solver:
     """An entropic result for a geometry and a solver that are already made."""
     problem = LinearProblem(geometry, a, b, check_eps(eps, geometry.batch, a))
     value, solution, problem = solve_entropic(problem, solver)
-    warn_unless_converged(solution, "SinkhornDistance", stacklevel=3)
+    warn_unless_converged(solution, "SinkhornDistance")
     return _result(problem, value, solution)
 
 
@@ -266,7 +265,7 @@ def _solve(
         return ExactResult(value, status, 0, error, problem, plan)
     problem = LinearProblem(geometry, a, b, strength, rho)
     value, solution, problem = solve_entropic(problem, solver, start)
-    warn_unless_converged(solution, "transport", stacklevel=4)
+    warn_unless_converged(solution, "transport")
     return _result(problem, value, solution)
 
 
@@ -316,11 +315,10 @@ def _to_accuracy(
             return result
         if bool((eps <= smallest).all()):
             proved = (upper / lower - 1).max().item()
-            warnings.warn(
+            warn(
                 f"transport could prove the cost to within {proved:.2g} only, not accuracy={accuracy:g}. "
                 "Pass float64 points, or leave accuracy out for an exact solve.",
                 NotConverged,
-                stacklevel=4,
             )
             return result
         start = solution.g
