@@ -261,6 +261,9 @@ class Power(Cost):
             squared = squared_distances(x, y)
             return squared if self.exponent == 2 else safe_power(squared, self.exponent / 2)
         base = self.base.matrix(x, y)
+        if isinstance(self.base, Custom) and not _checks.unseen(base) and bool((base < 0).any()):
+            fix = "Return a distance: its power is what is transported."
+            raise DomainError(complaint("cost", "numbers >= 0", f"{base.min().item():.6g}", fix))
         return base if self.exponent == 1 else safe_power(base, self.exponent)
 
 

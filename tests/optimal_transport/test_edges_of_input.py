@@ -113,3 +113,16 @@ def test_a_warning_points_at_the_line_of_the_caller(name):
     with pytest.warns(howfar.NotConverged) as caught:
         CALLS[name](torch.randn(6, 2), torch.randn(5, 2) + 1)
     assert {w.filename for w in caught} == {__file__}
+
+
+def test_accuracy_is_proved_for_costs_below_zero():
+    matrix = torch.rand(6, 5, dtype=torch.float64) - 2
+    lower, upper = howfar.transport_matrix(matrix, accuracy=1e-3).bounds
+    assert lower <= howfar.transport_matrix(matrix).value + 1e-12
+    assert 0 <= upper - lower <= 1e-3 * lower.abs()
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2])
+def test_a_distance_below_zero_is_refused(p):
+    with pytest.raises(howfar.DomainError, match=r"^cost: expected numbers >= 0, got -"):
+        howfar.wasserstein(torch.zeros(3, 2), torch.ones(4, 2), p=p, cost=lambda x, y: -torch.cdist(x, y))

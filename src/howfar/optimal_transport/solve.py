@@ -310,11 +310,11 @@ def _to_accuracy(
         value, solution, problem = solve_entropic(LinearProblem(geometry, a, b, eps), solver, start)
         result = _result(problem, value, solution)
         lower, upper = result.bounds
-        short = upper > (1 + accuracy) * lower + torch.finfo(a.dtype).tiny
+        short = upper - lower > accuracy * lower.abs() + torch.finfo(a.dtype).tiny
         if not bool(short.any()):
             return result
         if bool((eps <= smallest).all()):
-            proved = (upper / lower - 1).max().item()
+            proved = ((upper - lower) / lower.abs()).max().item()
             warn(
                 f"transport could prove the cost to within {proved:.2g} only, not accuracy={accuracy:g}. "
                 "Pass float64 points, or leave accuracy out for an exact solve.",
