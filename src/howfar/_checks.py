@@ -122,6 +122,15 @@ def check_points(value: Any, name: str, *, finite: bool = True) -> Tensor:
         raise ShapeError(complaint(name, "points of shape (..., n, d)", "a single number", "Pass at least one point."))
     if points.ndim == 1:
         points = points.unsqueeze(-1)
+    if 0 in points.shape[:-2]:
+        raise ShapeError(
+            complaint(
+                name,
+                "at least one cloud in the batch",
+                f"shape {tuple(points.shape)}",
+                "Skip the empty batch before the distance.",
+            )
+        )
     if points.shape[-2] == 0 or points.shape[-1] == 0:
         what = "points" if points.shape[-2] == 0 else "features"
         raise ShapeError(
