@@ -386,9 +386,38 @@ def test_identifiers_and_columns_without_values_are_explained():
     assert "`gone`: missing 0 % -> 100 %" in result.verdict.sentence
     assert result["gone"].p_value is None
     assert result["gone"].shift == "no value in current"
-    assert result["id"].shift == "values not compared, see the notes"
+    assert result["id"].shift == "values not compared: they look like identifiers"
     assert any("look like identifiers" in warning for warning in result.warnings)
     assert [(one.column, one.side) for one in result.ignored] == [("never", "both")]
+
+
+def test_tables_of_which_nothing_can_be_compared_are_no_match():
+    """Two tables of free text are not alike because nobody looked."""
+    reference, current = (pl.DataFrame({"t": [f"{word} {k}" for k in range(60)]}) for word in ("some", "other"))
+    with pytest.raises(DataError) as caught:
+        compare(reference, current)
+    assert str(caught.value) == (
+        "reference: expected a column whose values can be compared with current, got 't', where 120 different texts in 120 "
+        "values look like identifiers. Pass numbers, dates, or texts that repeat."
+    )
+
+
+def test_the_sentence_says_what_no_one_looked_at():
+    values = np.random.default_rng(0).normal(size=60)
+    common = {"x": values, "id": [f"u{k}" for k in range(60)]}
+    reference = pl.DataFrame(common | {"clash": ["text"] * 60, "old": values})
+    current = pl.DataFrame(common | {"clash": values})
+    sentence = str(compare(reference, current))
+    assert sentence.startswith("No difference found: ")
+    assert sentence.endswith(" could be missed. Not compared: `id`, `clash` and `old`.")
+    assert str(compare(reference, reference)).endswith(" could be missed. Not compared: `id`.")
+    column = compare(reference, current)["id"]
+    assert (column.effect, column.p_value, column.different) == (None, None, False)
+
+
+def test_a_constant_column_with_a_note_has_been_compared():
+    reference = pl.DataFrame({"x": [True] * 40})
+    assert compare(reference, pl.DataFrame({"x": [1] * 40}))["x"].shift == "no change"
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300])

@@ -57,8 +57,8 @@ class ColumnSample:
 
     @property
     def comparable(self) -> bool:
-        """Whether both sides have a value."""
-        return bool((self.counts.sum(1) > 0).all())
+        """Whether both sides have a value, and the values are no identifiers."""
+        return bool((self.counts.sum(1) > 0).all()) and not self.column.identifiers
 
     @cached_property
     def shares(self) -> Tensor:
@@ -72,7 +72,7 @@ class ColumnSample:
         return difference.cumsum(0) if self.ordered else difference
 
     def effect(self) -> float | None:
-        """The largest gap in the share of rows, 0..1; None when a side has no value.
+        """The largest gap in the share of rows, 0..1; None when the values cannot be compared.
 
         Over the events "value <= t" for ordered kinds (the Kolmogorov-Smirnov distance), over all sets of levels for
         categorical ones (the total variation). For a boolean the two are the same number.

@@ -25,7 +25,8 @@ Names and category labels are the raw text of the data: who prints them escapes 
                                    "seconds"; else empty
                       effect       0..1, the largest gap in the share of rows: over "value <= t" for numeric and
                                    datetime columns (Kolmogorov-Smirnov), over sets of levels for boolean and
-                                   categorical ones (total variation); null when one side has no value at all
+                                   categorical ones (total variation); null when one side has no value at all, or
+                                   when the values are identifiers, which are not compared
                       p_value      of the values, by permutation, or null when they cannot be compared
                       p_adjusted   the same, adjusted for all tests of the comparison, or null
                       different    bool: p_adjusted <= alpha

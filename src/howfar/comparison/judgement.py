@@ -22,8 +22,12 @@ def judge(
     tolerance: float | None,
     sides: tuple[Side, Side],
     n_tests: int,
+    not_compared: Sequence[str],
 ) -> Verdict:
-    """The verdict: different when p_value <= alpha, and some effect found different exceeds the tolerance, if any."""
+    """The verdict: different when p_value <= alpha, and some effect found different exceeds the tolerance, if any.
+
+    A sentence that finds nothing names the columns that were not looked at.
+    """
     significant = p_value <= alpha
     # The combined p-value is the smallest adjusted one, so a significant verdict always has a finding.
     found = [(size, column.name) for column in columns for size in _found(column)]
@@ -42,6 +46,8 @@ def judge(
         )
     else:
         sentence = _no_difference(p_value, alpha, sides, n_tests)
+    if not different and not_compared:
+        sentence += f" Not compared: {wording.listing(not_compared)}."
     return Verdict(different, significant, sentence, p_value, alpha, effect, named)
 
 

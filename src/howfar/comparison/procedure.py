@@ -81,6 +81,7 @@ def compare(
     pair = data.pair(*tables, columns=settings.columns)
     sides = Side(tables[0].name, pair.reference.n), Side(tables[1].name, pair.current.n)
     _check_rows(sides, settings.alpha)
+    _check_values(pair)
 
     strata = Strata.draw(sides[0].rows, sides[1].rows, settings.max_rows, generator)
     rows = strata.reference, strata.current
@@ -121,6 +122,7 @@ def compare(
         tolerance=settings.tolerance,
         sides=sides,
         n_tests=len(statistics),
+        not_compared=_not_compared(pair),
     )
     return Comparison(
         verdict=verdict,
@@ -193,6 +195,23 @@ def _check_rows(sides: tuple[Side, Side], alpha: float) -> None:
                 "Bring more rows.",
             )
         )
+
+
+def _check_values(pair: PairedTables) -> None:
+    """Raise when there is nothing to compare: identifiers in every column, and none of them missing."""
+    if all(one.identifiers and not one.reference.n_missing + one.current.n_missing for one in pair.columns):
+        first = pair.columns[0]
+        expected = f"a column whose values can be compared with {pair.current.name}"
+        why = next(note for note in first.notes if "identifiers" in note).partition(";")[0]
+        fix = "Pass numbers, dates, or texts that repeat."
+        raise DataError(complaint(pair.reference.name, expected, f"{first.name!r}, where {why}", fix))
+
+
+def _not_compared(pair: PairedTables) -> list[str]:
+    """The columns whose values were not compared, for whatever reason, each once."""
+    names = [one.name for one in pair.columns if one.identifiers] + [one.name for one in pair.conflicts]
+    names += [one.name for _, one in pair.ignored]
+    return list(dict.fromkeys([*names, *pair.only_in_reference, *pair.only_in_current]))
 
 
 def take(pair: PairedTables, rows: tuple[Tensor, Tensor]) -> PairedTables:

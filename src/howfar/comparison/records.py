@@ -103,7 +103,7 @@ class ColumnComparison:
 
     Attributes:
         effect: 0..1, the largest gap in the share of rows: over "value <= t" (ordered kinds: Kolmogorov-Smirnov), over
-            sets of levels (boolean, categorical: total variation). None when a side has no value.
+            sets of levels (boolean, categorical: total variation). None when a side has no value, or identifiers.
         p_value: of the values alone, by permutation.
         p_adjusted: adjusted for all tests of the comparison (Westfall and Young, step-down).
         different: whether p_adjusted <= alpha.

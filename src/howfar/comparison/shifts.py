@@ -66,10 +66,9 @@ def text(sample: ColumnSample, levels: list[Level]) -> str:
     """
     if not sample.comparable:
         sides = [side for side, n in zip(("reference", "current"), sample.counts.sum(1), strict=True) if n == 0]
-        return f"no value in {' and '.join(sides)}"
+        return f"no value in {' and '.join(sides)}" if sides else "values not compared: they look like identifiers"
     if sample.effect() == 0:
-        # One level and a note: the pairing folded them all.
-        return "values not compared, see the notes" if len(sample.support) == 1 and sample.column.notes else "no change"
+        return "no change"
     if levels:
         return _of_levels(sample, levels)
     both, unit = locations(sample), sample.column.unit

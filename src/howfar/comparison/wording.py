@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from howfar.report.numbers import number, p_value, share
 
-__all__ = ["apart", "count", "moment", "number", "p_value", "share", "span_unit"]
+__all__ = ["apart", "count", "listing", "moment", "number", "p_value", "share", "span_unit"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,3 +70,17 @@ def span_unit(unit: str) -> str:
         ('days', 'seconds')
     """
     return unit.split(" ", 1)[0]
+
+
+def listing(names: Sequence[str], *, most: int = 3) -> str:
+    """Names in backticks, the rest as a number.
+
+    Example:
+        >>> from howfar.comparison.wording import listing
+        >>> listing(["a", "b"]), listing(["a", "b", "c", "d", "e"])
+        ('`a` and `b`', '`a`, `b`, `c` and 2 more')
+    """
+    shown = [f"`{name}`" for name in names[:most]]
+    if len(names) > most:
+        return f"{', '.join(shown)} and {len(names) - most} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -24,6 +24,7 @@ class PairedColumn:
     Attributes:
         name, kind, unit, levels: common to both sides; `levels` is the union, empty unless categorical.
         reference, current: the two columns; categorical codes index the common `levels`.
+        identifiers: whether the texts are too many to compare, so that all of them count as one level.
         notes: what was changed to make them comparable (levels folded, booleans read as numbers, ...).
     """
 
@@ -33,6 +34,7 @@ class PairedColumn:
     current: Column
     unit: str = ""
     levels: tuple[str, ...] = ()
+    identifiers: bool = False
     notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -227,10 +229,11 @@ def _reconciled(left: Column, right: Column, max_levels: int) -> PairedColumn | 
             return _conflict(left, right)
     if left.unit != right.unit:
         return _conflict(left, right)
+    identifiers = False
     if left.kind is Kind.CATEGORICAL:
-        left, right, more = _share_levels(left, right, max_levels)
+        left, right, identifiers, more = _share_levels(left, right, max_levels)
         notes += more
-    return PairedColumn(left.name, left.kind, left, right, left.unit, left.levels, tuple(notes))
+    return PairedColumn(left.name, left.kind, left, right, left.unit, left.levels, identifiers, tuple(notes))
 
 
 def _read_as(column: Column, like: Column) -> Column | None:
@@ -266,11 +269,12 @@ def _not_numbers(levels: tuple[str, ...]) -> list[str]:
     return (odd if len(odd) else text).to_list()
 
 
-def _share_levels(left: Column, right: Column, max_levels: int) -> tuple[Column, Column, list[str]]:
+def _share_levels(left: Column, right: Column, max_levels: int) -> tuple[Column, Column, bool, list[str]]:
     union = sorted({*left.levels, *right.levels})
     index = {level: i for i, level in enumerate(union)}
     codes = [_recoded(side, torch.tensor([index[level] for level in side.levels])) for side in (left, right)]
     notes = []
+    identifiers = False
     if len(union) > max_levels:
         counts = torch.bincount(torch.cat([c[c >= 0] for c in codes]), minlength=len(union))
         identifiers = len(union) > _IDENTIFIER_SHARE * int(counts.sum())
@@ -297,7 +301,8 @@ def _share_levels(left: Column, right: Column, max_levels: int) -> tuple[Column,
             if new:
                 notes.append(f"levels only in the {side}: {listed(new)}.")
     levels = tuple(union)
-    return replace(left, values=codes[0], levels=levels), replace(right, values=codes[1], levels=levels), notes
+    recoded = replace(left, values=codes[0], levels=levels), replace(right, values=codes[1], levels=levels)
+    return *recoded, identifiers, notes
 
 
 def _recoded(column: Column, table: Tensor) -> Tensor:
