@@ -1,11 +1,9 @@
-"""A child process for every instruction set, and what it must be compared with."""
+"""The compiled library, which must be there on any machine that can build it."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -28,16 +26,3 @@ def _compiled() -> None:
         pytest.skip(reason)
     assert reason is None, reason
 
-
-def child(code: str, *, timeout: float = 120, **environment: str) -> str:
-    """What a fresh process prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
