@@ -25,4 +25,3 @@ def _compiled() -> None:
     if reason is not None and not any(map(shutil.which, COMPILERS)):
         pytest.skip(reason)
     assert reason is None, reason
-

@@ -60,7 +60,9 @@ def test_nor_on_the_pieces_that_a_long_call_is_cut_into(monkeypatch: pytest.Monk
     calls: list[tuple[int, int]] = []
     run = _native.call
     monkeypatch.setattr("howfar.ops.compiled._SECONDS", 1e-9)
-    monkeypatch.setattr(_native, "call", lambda name, single, p: (calls.append((p.row_begin, p.row_end)), run(name, single, p)))
+    monkeypatch.setattr(
+        _native, "call", lambda name, single, p: (calls.append((p.row_begin, p.row_end)), run(name, single, p))
+    )
     assert all(torch.equal(a, b) for a, b in zip(everything(), expected, strict=True))
     assert (96, 192) in calls
 

@@ -147,7 +147,9 @@ def test_nearest_has_the_indices_of_float64(name: str, dtype: torch.dtype, isa: 
                 exact, wanted = ops.nearest(*inputs, k=k, cost=cost, backend="reference")
                 got, indices = ops.nearest(x, y, potential, k=k, cost=cost, backend="cpu")
                 close(got, exact, 16 * torch.finfo(dtype).eps if "minkowski" not in name else 1e-6)
-                same = (indices == wanted) | ((exact.diff(dim=-1).abs().amin(-1, keepdim=True) < 1e-12) if k > 1 else False)
+                same = (indices == wanted) | (
+                    (exact.diff(dim=-1).abs().amin(-1, keepdim=True) < 1e-12) if k > 1 else False
+                )
                 assert bool(same.all())
 
 
@@ -168,7 +170,9 @@ def test_ties_go_to_the_smaller_index_and_places_left_to_points_taken_out(isa: s
 def test_batches_that_share_a_side(dtype: torch.dtype, isa: str) -> None:
     assert isa
     generator = torch.Generator().manual_seed(0)
-    x, y, h = (torch.randn(*s, generator=generator, dtype=torch.float64).to(dtype) for s in [(2, 3, 9, 4), (70, 4), (3, 70)])
+    x, y, h = (
+        torch.randn(*s, generator=generator, dtype=torch.float64).to(dtype) for s in [(2, 3, 9, 4), (70, 4), (3, 70)]
+    )
     eps = torch.tensor([[0.3], [1.0]], dtype=torch.float64).expand(2, 3)
     exact = ops.softmin(*wide(x, y, h), eps=eps, backend="reference")
     close(ops.softmin(x, y, h, eps=eps, backend="cpu"), exact, budget(dtype, 4))
@@ -194,7 +198,9 @@ def test_a_point_without_mass_has_no_say(isa: str) -> None:
     x, y, h = clouds(9, 64, 3, torch.float32)
     far = torch.cat([y, torch.full((70, 3), 1e6)])
     without = torch.cat([h, torch.full((70,), -torch.inf)])
-    assert torch.equal(ops.softmin(x, far, without, eps=0.5, backend="cpu"), ops.softmin(x, y, h, eps=0.5, backend="cpu"))
+    assert torch.equal(
+        ops.softmin(x, far, without, eps=0.5, backend="cpu"), ops.softmin(x, y, h, eps=0.5, backend="cpu")
+    )
 
 
 @pytest.mark.parametrize("eps", [1e-6, 1e-4, 1e-2, 1.0])
@@ -221,7 +227,9 @@ def test_float32_is_as_near_to_float64_as_a_dense_program(eps: float, d: int, sh
 
 
 GRADIENTS = {
-    **{f"softmin {name}": COSTS[name] for name in ("sqeuclidean", "euclidean", "euclidean ** 3", "cityblock", "cosine")},
+    **{
+        f"softmin {name}": COSTS[name] for name in ("sqeuclidean", "euclidean", "euclidean ** 3", "cityblock", "cosine")
+    },
     **{f"sum {name}": summand for name, summand in (*KERNELS.items(), ("sqeuclidean", COSTS["sqeuclidean"]))},
 }
 

@@ -21,6 +21,8 @@ _NOISE = {torch.float32: 2.0**-16, torch.float64: 2.0**-30}
 """What rounding may change a score in base 2 by, before |x|^2 + |y|^2 - 2 <x, y> gives way to differences."""
 _MOST_DIFFERENCES = {torch.float32: 64, torch.float64: 16}
 """Up to so many features differences cost no more than a product of the wider precision, or of BLAS."""
+_DIFFERENCES_AS_FAST = 4
+"""Up to so many features the exponential hides what differences cost more."""
 _FEW_PAIRS = 2**14
 """Below, a look at the data costs more than the better form saves."""
 _STEEPEST = {torch.float32: 5.0, torch.float64: 18.0}
@@ -130,8 +132,9 @@ def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: 
     if base.kind == "minkowski" and base.p > _STEEPEST[torch.float32]:
         wide = True
     if base.kind == "minkowski" or (base.kind != "inner" and base.exponent not in _EXACT_EXPONENTS):
-        unit = _extent(x, y)
-        x, y, factor = x / unit, y / unit, factor * unit**base.degree
+        # Centred first: the quotient of a number with an offset would round the offset.
+        unit, centre = _extent(x, y), y.mean(-2, keepdim=True)
+        x, y, factor = (x - centre) / unit, (y - centre) / unit, factor * unit**base.degree
     if base.kind != "squared":
         form = base.kind
         gentle = False
@@ -159,9 +162,8 @@ def _form(base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool)
         if dtype == torch.float64 or d <= _MOST_DIFFERENCES[dtype]:
             return "difference", False, False
         return _form(base, x, y, sharpness, True)[0], False, True
-    if dtype == torch.float64 and d <= _MOST_DIFFERENCES[dtype]:
-        return "difference", True, False
-    return "product", True, False
+    most = _MOST_DIFFERENCES[dtype] if dtype == torch.float64 else _DIFFERENCES_AS_FAST
+    return ("difference" if d <= most else "product"), True, False
 
 
 def noise(radius: float, sharpness: float, dtype: torch.dtype) -> float:
@@ -198,7 +200,7 @@ def _directions(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def why_not_these(*tensors: Tensor) -> str | None:
     """Why a kernel cannot take these tensors, whatever it computes; None where it can."""
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return "it cannot be traced"
     if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
         return "it cannot be transformed by torch.func"

@@ -149,7 +149,8 @@ def _pull(slope: Term, clouds: Clouds, w: Tensor, grad: Tensor) -> Tensor:
     w, grad = w.to(rows.dtype), grad.to(rows.dtype)
     with_points = w.unsqueeze(-1) * torch.cat([torch.ones_like(columns[..., :1]), columns], -1).unsqueeze(-2)
     sums = _sum(slope, clouds, with_points.flatten(-2)).unflatten(-1, with_points.shape[-2:])
-    return (grad.unsqueeze(-1) * (rows.unsqueeze(-2) * sums[..., :1] - sums[..., 1:])).sum(-2)
+    pulls: Tensor = grad.unsqueeze(-1) * (rows.unsqueeze(-2) * sums[..., :1] - sums[..., 1:])
+    return pulls.sum(-2)
 
 
 def _arranged(term: Term, x: Tensor, y: Tensor, *, wide: bool) -> Clouds:

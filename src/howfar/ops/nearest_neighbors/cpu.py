@@ -5,13 +5,15 @@ float64 whatever the input."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from howfar import _native
 from howfar.costs import Cost
 from howfar.ops import compiled
-from howfar.ops.compiled import Base, Clouds
+from howfar.ops.compiled import Base
 
 MOST = 128
 """Neighbours that a sorted list per row is the right thing for."""
@@ -37,15 +39,12 @@ def nearest(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: Cost) -> tuple
     clouds = compiled.arrange(base, x, y, None)
     if base.kind == "squared":
         product = base.exponent == 1 and x.shape[-1] > _FEW_FEATURES
-        points = (clouds.x, clouds.y) if base.directions or clouds.unit != 1 else (x, y)
-        clouds = Clouds(*points, "product" if product else "difference", clouds.exponent, 2.0, *_rest(clouds))
+        given = base.directions or clouds.unit != 1
+        left, right = (clouds.x, clouds.y) if given else (x, y)
+        clouds = replace(clouds, x=left, y=right, form="product" if product else "difference")
     if h is not None and clouds.factor != 1:
         h = h.to(clouds.x.dtype) / clouds.factor
     batch = clouds.x.shape[:-2]
     values, indices = compiled.run("nearest", clouds, scale=torch.ones(batch, dtype=torch.float64), h=h, k=k)
     assert indices is not None
     return (values * clouds.factor if clouds.factor != 1 else values).to(x.dtype), indices
-
-
-def _rest(clouds: Clouds) -> tuple[float, float, bool]:
-    return clouds.factor, clouds.unit, clouds.gentle
