@@ -20,6 +20,9 @@ from howfar.ops.precision import without_autocast
 BLOCK_ELEMENTS = 2**21
 """Pairs held at once: 8 MB in float32, small against any memory and large enough to hide the overhead of a call."""
 
+_MOST_PARTS = 256
+"""A block of a derivative is at least this part of a block of values: shorter ones would be all overhead."""
+
 Rows = Callable[..., Tensor]
 Forward = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
 """(keep, x, *others) -> the value, and where `keep` says that derivatives follow, what they can use of it."""
@@ -46,6 +49,7 @@ def by_rows(
     *others: Tensor,
     out_axis: int,
     m: int,
+    held: int,
     closed: bool = True,
     forward: Forward | None = None,
     gradient: Gradient | None = None,
@@ -59,6 +63,7 @@ def by_rows(
         others: every other differentiable input, used whole by each block.
         out_axis: the axis of the result that runs over n, counted from the end.
         m: how many columns each row reduces over.
+        held: about how many numbers the graph of `rows` holds for each pair.
         closed: whether `rows` depends on its arguments alone. Other parameters would not be reached by a derivative
             that evaluates blocks again, so their blocks are evaluated once and kept for it.
         forward: another way to the value of all rows. Few pairs whose derivatives are wanted do without it, as the
@@ -75,14 +80,33 @@ def by_rows(
     block = max(1, BLOCK_ELEMENTS // pairs)
     few = x.shape[-2] * pairs * x.shape[-1] <= BLOCK_ELEMENTS // 2
     if few and not (insist and forward is not None):
-        return rows(x, *others)
+        value = rows(x, *others)
+        if forward is None:
+            return value
+        with without_autocast(x.device), torch.no_grad():
+            return with_number(value, forward(False, x, *others)[0])
     if not closed:
         return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
-    # The graph of one block holds a handful of matrices for each feature that is summed in turn.
-    derivative_block = max(1, block // (4 + min(x.shape[-1], 16)))
+    derivative_block = max(1, block // min(held, _MOST_PARTS))
     plan = _Plan(rows, out_axis, block, derivative_block, forward, gradient)
     out: Tensor = _Streamed.apply(plan, x, *others)  # type: ignore[no-untyped-call]
     return out
+
+
+def with_number(value: Tensor, number: Tensor) -> Tensor:
+    """`number`, with the derivatives of `value`: what is returned does not depend on who wants a derivative."""
+    out: Tensor = _WithNumber.apply(value, number)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _WithNumber(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, number: Tensor) -> Tensor:  # noqa: ARG004
+        return number.view_as(number)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return grad, None
 
 
 def _precise(rows: Rows) -> Rows:

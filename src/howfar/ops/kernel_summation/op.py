@@ -71,11 +71,12 @@ def kernel_sum(
     )
     rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)
     closed = isinstance(summand, kernels.Kernel) or summand.batched
+    held = summand.held(x.shape[-1])
     native: dict[str, Any] = {}
     reason = lambda: cpu.why_unavailable(summand, x, y, w)
     if backends.choose(backend, "kernel_sum", x.device, reason) == "cpu":
         forward = lambda keep, x, y, w: cpu.forward(keep, x, y, w, summand)
         gradient = lambda wanted, grad, inputs, _kept: cpu.gradient(wanted, grad, inputs, summand)
         native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
-    out = by_rows(rows, x, y, w, out_axis=-2, m=m, closed=closed, **native).to(dtype)
+    out = by_rows(rows, x, y, w, out_axis=-2, m=m, held=held, closed=closed, **native).to(dtype)
     return out if columns else out.squeeze(-1)

@@ -67,7 +67,8 @@ def nearest(
         else:
             values, indices = _blocks(x.detach(), y.detach(), h.detach(), k, cost)
         if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
-            values = reference.reduced_costs(x, y, h, indices, cost)
+            reduced = reference.reduced_costs(x, y, h, indices, cost)
+            values = streaming.with_number(reduced, values) if native else reduced
     return values.to(dtype), indices
 
 

@@ -124,7 +124,8 @@ def softmin_cost(
 def _run(
     rows: Callable[..., Tensor], cost: costs.Cost, x: Tensor, *others: Tensor, out_axis: int, **native: Any
 ) -> Tensor:
-    return by_rows(rows, x, *others, out_axis=out_axis, m=others[0].shape[-2], closed=cost.batched, **native)
+    held, m = cost.held(x.shape[-1]), others[0].shape[-2]
+    return by_rows(rows, x, *others, out_axis=out_axis, m=m, held=held, closed=cost.batched, **native)
 
 
 def _chosen(backend: str, cost: costs.Cost, *tensors: Tensor) -> str:
