@@ -84,7 +84,8 @@ def by_rows(
         if forward is None:
             return value
         with without_autocast(x.device), torch.no_grad():
-            return with_number(value, forward(False, x, *others)[0])
+            number = forward(False, x, *others)[0]
+        return with_number(value, number)
     if not closed:
         return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
     derivative_block = max(1, block // min(held, _MOST_PARTS))
