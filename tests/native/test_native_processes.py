@@ -199,6 +199,7 @@ def test_an_explicit_backend_never_falls_back() -> None:
     assert ops.nearest(torch.rand(200, 2), torch.rand(200, 2), k=129)[1].shape == (200, 129)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # by torch itself
 def test_a_forward_derivative_goes_through_the_reference() -> None:
     x, y, h = torch.rand(6, 2, dtype=torch.float64), torch.rand(5, 2, dtype=torch.float64), torch.rand(5).double()
     one = lambda points: ops.softmin(points, y, h, eps=0.5)

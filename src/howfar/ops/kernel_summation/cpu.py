@@ -37,11 +37,10 @@ class Term:
 
 def why_unavailable(summand: kernels.Kernel | Cost, *tensors: Tensor) -> str | None:
     """Why this kernel on these tensors goes another way; None where it can be computed here."""
-    reason = compiled.why_not_these(*tensors) or _native.why_no_kernels()
-    if reason is not None:
-        return reason
     terms = terms_of(summand, 1)
-    return terms if isinstance(terms, str) else None
+    if isinstance(terms, str):
+        return terms
+    return compiled.why_not_these(*tensors) or _native.why_no_kernels()
 
 
 def terms_of(summand: kernels.Kernel | Cost, features: int) -> list[Term] | str:

@@ -23,13 +23,12 @@ _FEW_FEATURES = 8
 
 def why_unavailable(cost: Cost, k: int, *tensors: Tensor) -> str | None:
     """Why this cost on these tensors goes another way; None where it can be computed here."""
-    reason = compiled.why_not_these(*tensors) or _native.why_no_kernels()
-    if reason is not None:
-        return reason
+    base = compiled.base_of(cost)
+    if isinstance(base, str):
+        return base
     if k > MOST:
         return f"it keeps up to {MOST} neighbours of each point, and k is {k}"
-    base = compiled.base_of(cost)
-    return base if isinstance(base, str) else None
+    return compiled.why_not_these(*tensors) or _native.why_no_kernels()
 
 
 def nearest(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: Cost) -> tuple[Tensor, Tensor]:

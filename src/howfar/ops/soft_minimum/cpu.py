@@ -15,11 +15,10 @@ Kept = tuple[Tensor, ...]
 
 def why_unavailable(cost: Cost, *tensors: Tensor) -> str | None:
     """Why this cost on these tensors goes another way; None where it can be computed here."""
-    reason = compiled.why_not_these(*tensors) or _native.why_no_kernels()
-    if reason is not None:
-        return reason
     base = compiled.base_of(cost)
-    return base if isinstance(base, str) else None
+    if isinstance(base, str):
+        return base
+    return compiled.why_not_these(*tensors) or _native.why_no_kernels()
 
 
 def softmin(x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: Cost) -> Tensor:
