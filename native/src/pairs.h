@@ -1,0 +1,40 @@
+/* What the pairwise kernels of every instruction set are called with. */
+#ifndef HOWFAR_PAIRS_H
+#define HOWFAR_PAIRS_H
+
+#include "howfar.h"
+
+namespace howfar {
+
+typedef int (*pairs_kernel)(const howfar_pairs *);
+
+struct Kernels {
+  pairs_kernel softmin_f32, softmin_f64;
+  pairs_kernel gibbs_f32, gibbs_f64;
+  pairs_kernel kernel_sum_f32, kernel_sum_f64;
+  pairs_kernel nearest_f32, nearest_f64;
+};
+
+/* What each instruction set defines, in the namespace of its name. */
+#define HOWFAR_DECLARE_KERNELS                \
+  int softmin_f32(const howfar_pairs *a);     \
+  int softmin_f64(const howfar_pairs *a);     \
+  int gibbs_f32(const howfar_pairs *a);       \
+  int gibbs_f64(const howfar_pairs *a);       \
+  int kernel_sum_f32(const howfar_pairs *a);  \
+  int kernel_sum_f64(const howfar_pairs *a);  \
+  int nearest_f32(const howfar_pairs *a);     \
+  int nearest_f64(const howfar_pairs *a);
+
+namespace portable {
+HOWFAR_DECLARE_KERNELS
+}
+namespace avx2 {
+HOWFAR_DECLARE_KERNELS
+}
+namespace avx512 {
+HOWFAR_DECLARE_KERNELS
+}
+
+}  // namespace howfar
+#endif
