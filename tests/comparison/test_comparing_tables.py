@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -141,6 +142,56 @@ def test_every_kind_of_column_says_what_moved(moved):
     assert joined.shift.startswith("median 2024-02-")
     assert joined.reference["sd"].endswith(" days")
     assert not moved["same"].moved
+
+
+_SHIFT = re.compile(r"(?P<name>median|mean) (?P<before>\S+) -> (?P<after>\S+) \((?P<sd>\S+) sd\)")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_numbers_of_a_shift_belong_to_one_statistic(seed):
+    """Heavy tails part the median from the mean, so a text that mixed the two would contradict itself."""
+    rng = np.random.default_rng(seed)
+    reference, current = rng.standard_t(2, 60) + 3, rng.lognormal(1, 0.8, 50)
+    (column,) = compare(reference, current, n_permutations=19).columns
+    measured = {one.label: one.value for one in column.measures}
+    pooled = math.sqrt((59 * reference.var(ddof=1) + 49 * current.var(ddof=1)) / 108)
+    for name, function in (("median", np.median), ("mean", np.mean)):
+        gap = function(current) - function(reference)
+        assert measured[f"Shift of the {name}"] == pytest.approx(gap, rel=1e-9)
+        assert measured[f"Shift of the {name}, standardised"] == pytest.approx(gap / pooled, rel=1e-9)
+    if column.shift.startswith("sd "):
+        assert all(abs(measured[f"Shift of the {name}, standardised"]) < 0.2 for name in ("median", "mean"))
+        return
+    said = _SHIFT.fullmatch(column.shift)
+    function = {"median": np.median, "mean": np.mean}[said["name"]]
+    assert float(said["before"]) == pytest.approx(function(reference), rel=1e-3)
+    assert float(said["after"]) == pytest.approx(function(current), rel=1e-3)
+    assert float(said["sd"]) == pytest.approx((function(current) - function(reference)) / pooled, rel=0.06)
+    assert (float(said["after"]) > float(said["before"])) == (float(said["sd"]) > 0)
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "shift"),
+    [
+        # The mean where the median hardly moved and the mean did: most values are zero.
+        ([0.0] * 60 + [1.0] * 10, [0.0] * 40 + [9.0] * 30, "mean 0.1429 -> 3.857 (+1.2 sd)"),
+        (
+            [1.7e9 + k for k in range(50)],
+            [1.7e9 + k + 20 for k in range(50)],
+            "median 1700000024 -> 1700000044 (+1.4 sd)",
+        ),
+        (
+            [0.0] * 20 + [1e-9 * k for k in range(20)],
+            [500.0 + k / 10 for k in range(40)],
+            "median 0 -> 501.9 (+610 sd)",
+        ),
+        # Neither the median, nor the mean, nor the spread: the threshold with the largest gap is left.
+        ([-1.0, 1.0] * 30, [-(2.0**0.5), 0.0, 0.0, 2.0**0.5] * 15, "values up to -1.414: 0 % -> 25 %"),
+    ],
+)
+def test_what_moved_is_said_by_the_statistic_that_shows_it(reference, current, shift):
+    (column,) = compare(reference, current, n_permutations=99).columns
+    assert column.shift == shift
 
 
 def test_missing_rows_are_a_fact_of_their_own(moved):

@@ -9,21 +9,43 @@ from datetime import UTC, datetime, timedelta
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def number(value: float | None) -> str:
-    """Four significant digits, without an exponent where it can be avoided; a dash for None.
+def number(value: float | None, digits: int = 4) -> str:
+    """So many significant digits, those before the point all of them, an exponent only far from one; a dash for None.
 
     Example:
         >>> from howfar.comparison.wording import number
         >>> number(1115.0), number(0.000123456), number(-2.5), number(1e9), number(None)
         ('1115', '0.0001235', '-2.5', '1e+09', '-')
+        >>> number(1700000024.5, digits=5)
+        '1700000024'
     """
     if value is None:
         return "-"
-    if value != 0 and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.4g}"
-    digits = 4 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{digits}f}"
+    if value != 0 and not 1e-4 <= abs(value) < (1e7 if digits <= 4 else 1e13):
+        return f"{value:.{digits}g}"
+    decimals = digits if value == 0 else max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{decimals}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def apart(first: float, second: float, unit: str = "") -> tuple[str, str]:
+    """Two values as text, with as many digits as tell them apart, up to twelve; as moments where they have a unit.
+
+    Example:
+        >>> from howfar.comparison.wording import apart
+        >>> apart(1.0, 2.0), apart(1700000000.0, 1700086400.0), apart(0.1, 0.1)
+        (('1', '2'), ('1700000000', '1700086400'), ('0.1', '0.1'))
+    """
+    texts = "", ""
+    for digits in range(4, 13):
+        texts = _said(first, unit, digits), _said(second, unit, digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def _said(value: float, unit: str, digits: int) -> str:
+    return str(moment(value, unit, digits)) if unit else number(value, digits)
 
 
 def share(value: float | None) -> str:
@@ -66,7 +88,7 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun if n == 1 else noun + 's'}".replace(",", " ")
 
 
-def moment(value: float | None, unit: str) -> str | None:
+def moment(value: float | None, unit: str, digits: int = 4) -> str | None:
     """A datetime column's number as ISO text, by the unit it is counted in; to the second, or to the day if whole."""
     if value is None:
         return None
@@ -81,7 +103,7 @@ def moment(value: float | None, unit: str) -> str | None:
             return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
     except OverflowError:
         pass
-    return f"{number(value)} {unit}"
+    return f"{number(value, digits)} {unit}"
 
 
 def span_unit(unit: str) -> str:
