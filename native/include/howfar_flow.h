@@ -16,6 +16,9 @@ typedef struct howfar_flow howfar_flow;
 HOWFAR_API howfar_flow *howfar_flow_new(int64_t n, int64_t m, const int64_t *a, const int64_t *b, double big);
 HOWFAR_API void howfar_flow_free(howfar_flow *flow);
 
+/* Another cost of the artificial path, when mass still takes it at an optimum. */
+HOWFAR_API void howfar_flow_raise(howfar_flow *flow, double big);
+
 /* Adds arcs i -> j with their costs. 0, or -1 when memory could not be had. */
 HOWFAR_API int32_t howfar_flow_add(howfar_flow *flow, int64_t count, const int32_t *i, const int32_t *j, const double *cost);
 

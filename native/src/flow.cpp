@@ -172,6 +172,11 @@ extern "C" howfar_flow *howfar_flow_new(int64_t n, int64_t m, const int64_t *a, 
 
 extern "C" void howfar_flow_free(howfar_flow *flow) { delete flow; }
 
+extern "C" void howfar_flow_raise(howfar_flow *flow, double big) {
+  flow->big = big;
+  flow->refresh(flow->root);
+}
+
 extern "C" int32_t howfar_flow_add(howfar_flow *flow, int64_t count, const int32_t *i, const int32_t *j, const double *cost) {
   try {
     flow->source.insert(flow->source.end(), i, i + count);

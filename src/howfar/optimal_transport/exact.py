@@ -1,19 +1,42 @@
-"""Exact transport between weighted clouds: the network simplex of POT on the dense cost matrix."""
+"""Exact transport in linear memory, with its certificate.
+
+Entropic potentials single out, for every point of either side, the few arcs of smallest reduced cost; the network
+simplex solves the transportation problem on those; a pass over all pairs looks for arcs that its duals price below zero,
+adds them, and the simplex goes on. When no arc is left the duals are feasible for the whole problem, and equal the value:
+the plan is optimal, and proved to be. The dense matrix never exists.
+
+Without the compiled library POT's network simplex runs on the dense matrix.
+"""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from howfar import _native
 from howfar._errors import NotConverged
+from howfar.optimal_transport.network_simplex import NetworkSimplex
 from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.sinkhorn import Sinkhorn
 from howfar.optimal_transport.status import Status
 
-_MOST_PIVOTS = 100_000_000
+_ALL_ARCS = 2**17
+"""Pairs up to which every arc is given to the simplex at once."""
+_SHORTLIST = 12
+"""Arcs kept for each point at first; more cost the simplex time, fewer cost rounds of pricing."""
+_PRICED = 4
+"""Violated arcs added for each point in one round."""
+_GUIDE = Sinkhorn(tol=1e-2, max_iter=100)
+_GUIDE_EPS = 2e-3
+"""Temperature of the guiding potentials, as a share of the largest cost: coarse, as only a ranking is wanted."""
+_MASS = 2**60
+"""Weights become integers of this total: a resolution of 1e-18, exact in the simplex."""
+_DENSE_PIVOTS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -57,7 +80,7 @@ def solve(problem: LinearProblem) -> tuple[Tensor, SparsePlan, Status, Tensor]:
     """
     batch = problem.geometry.batch
     flat = _flattened(problem)
-    solved = [_one(p.detached()) for p in flat]
+    solved = [_one(p) for p in flat]
     f = torch.stack([s.f for s in solved]).reshape(*batch, -1)
     g = torch.stack([s.g for s in solved]).reshape(*batch, -1)
     plan = SparsePlan(f, g, tuple(s.entry for s in solved))
@@ -102,12 +125,116 @@ def _paid(problem: LinearProblem, entry: tuple[Tensor, Tensor, Tensor]) -> Tenso
     return (mass * problem.geometry.at(i, j)).sum()
 
 
+@torch.no_grad()
 def _one(problem: LinearProblem) -> _Solved:
+    like = problem.a
+    problem = problem.detached()
+    problem = problem.rebuilt(*(t.cpu().double() for t in problem.differentiable()))
+    if _native.why_unavailable() is None:
+        f, g, entry, optimal = _by_pricing(problem)
+    else:
+        f, g, entry, optimal = _on_the_matrix(problem)
+    i, j, mass = entry
+    return _Solved(f.to(like), g.to(like), (i.to(like.device), j.to(like.device), mass.to(like)), optimal)
+
+
+def _by_pricing(problem: LinearProblem) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor], bool]:
+    geometry = problem.geometry
+    n, m = geometry.shape
+    supply, demand, unit = _integers(problem.a, problem.b)
+    scale = float(geometry.scale())
+    big = 2 * scale if scale > 0 else 1.0
+    tolerance = 1e-13 * big
+    if n * m <= _ALL_ARCS:
+        f, g = problem.a.new_zeros(n), problem.b.new_zeros(m)
+        arcs = torch.arange(n * m)
+    else:
+        f, g = _guide(problem, scale)
+        arcs = _shortlist(problem, f, g)
+    with NetworkSimplex(supply, demand, big) as simplex:
+        i, j = arcs // m, arcs % m
+        cost = geometry.at(i, j)
+        simplex.add(i, j, cost)
+        simplex.start(cost - f[i] - g[j])
+        while True:
+            simplex.solve(tolerance)
+            f, g = simplex.duals()
+            if n * m <= _ALL_ARCS:
+                new = arcs[:0]
+            else:
+                new = _violated(problem, f, g, 100 * tolerance)
+                new = new[~torch.isin(new, arcs)]
+            if len(new):
+                arcs = torch.cat([arcs, new])
+                simplex.add(new // m, new % m, geometry.at(new // m, new % m))
+            elif simplex.artificial():
+                big *= 4
+                simplex.raise_artificial(big)
+            else:
+                break
+        i, j, mass = simplex.entries()
+    # One pass of c-transforms makes the duals feasible to the last bit, and gives points without mass theirs.
+    f = geometry.nearest(torch.where(problem.b > 0, g, -torch.inf), 1, "x")[0].squeeze(-1)
+    g = geometry.nearest(torch.where(problem.a > 0, f, -torch.inf), 1, "y")[0].squeeze(-1)
+    return f, g, (i, j, mass.double() * unit), True
+
+
+def _integers(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Both weightings as integers of one total, and the mass that one unit stands for."""
+    n, m = len(a), len(b)
+    if bool((a == a[0]).all()) and bool((b == b[0]).all()):
+        ratio = Fraction(n, m)
+        supply = torch.full((n,), ratio.denominator, dtype=torch.int64)
+        demand = torch.full((m,), ratio.numerator, dtype=torch.int64)
+        return supply, demand, float(a.sum()) / (n * ratio.denominator)
+    return _quantised(a), _quantised(b), float(a.sum()) / _MASS
+
+
+def _quantised(weights: Tensor) -> Tensor:
+    whole = (weights / weights.sum() * _MASS).round().long()
+    whole[weights.argmax()] += _MASS - int(whole.sum())
+    return whole
+
+
+def _guide(problem: LinearProblem, scale: float) -> tuple[Tensor, Tensor]:
+    """Potentials that rank the arcs, in float32: twice as quick, and a rank needs no more."""
+    coarse = problem.rebuilt(*(t.float() for t in problem.differentiable()))
+    eps = torch.tensor(_GUIDE_EPS * scale, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
+    solution = _GUIDE.solve(LinearProblem(coarse.geometry, coarse.a, coarse.b, eps))
+    return solution.f.double(), solution.g.double()
+
+
+def _shortlist(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
+    """Codes i m + j of the arcs of smallest reduced cost, some for each point of either side."""
+    n, m = problem.geometry.shape
+    j = problem.geometry.nearest(g, min(_SHORTLIST, m), "x")[1]
+    i = problem.geometry.nearest(f, min(_SHORTLIST, n), "y")[1]
+    return torch.unique(
+        torch.cat(
+            [(torch.arange(n).unsqueeze(-1) * m + j).flatten(), (i * m + torch.arange(m).unsqueeze(-1)).flatten()]
+        )
+    )
+
+
+def _violated(problem: LinearProblem, f: Tensor, g: Tensor, tolerance: float) -> Tensor:
+    """Codes of arcs with f_i + g_j > c_ij, the worst of each point; none if and only if the duals are feasible."""
+    n, m = problem.geometry.shape
+    values, j = problem.geometry.nearest(g, min(_PRICED, m), "x")
+    bad = values - f.unsqueeze(-1) < -tolerance
+    rows = (torch.arange(n).unsqueeze(-1) * m + j)[bad]
+    if not len(rows):
+        return rows
+    values, i = problem.geometry.nearest(f, min(_PRICED, n), "y")
+    bad = values - g.unsqueeze(-1) < -tolerance
+    return torch.unique(torch.cat([rows, (i * m + torch.arange(m).unsqueeze(-1))[bad]]))
+
+
+def _on_the_matrix(problem: LinearProblem) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor], bool]:
     import ot
 
-    a, b = problem.a.double().cpu(), problem.b.double().cpu()
+    a, b = problem.a, problem.b
     rows, columns = torch.nonzero(a).squeeze(-1), torch.nonzero(b).squeeze(-1)
-    matrix = problem.geometry.matrix().double().cpu()
+    matrix = problem.geometry.matrix()
     left = a[rows].contiguous()
     # The simplex wants equal masses to the last bit; the input promises them to rounding only.
     right = b[columns] * (left.sum() / b[columns].sum())
@@ -115,7 +242,7 @@ def _one(problem: LinearProblem) -> _Solved:
         left.numpy(),
         right.numpy(),
         matrix[rows][:, columns].contiguous().numpy(),
-        numItermax=_MOST_PIVOTS,
+        numItermax=_DENSE_PIVOTS,
         log=True,
         check_marginals=False,
     )
@@ -124,10 +251,4 @@ def _one(problem: LinearProblem) -> _Solved:
     # Duals of points without mass, and rounding, are mended by one pass of c-transforms.
     g = (matrix[rows] - torch.from_numpy(log["u"]).unsqueeze(-1)).amin(0)
     f = (matrix[:, columns] - g[columns]).amin(1)
-    like = problem.a
-    return _Solved(
-        f.to(like),
-        g.to(like),
-        (rows[i].to(like.device), columns[j].to(like.device), mass[i, j].to(like)),
-        optimal=log["warning"] is None,
-    )
+    return f, g, (rows[i], columns[j], mass[i, j]), log["warning"] is None
