@@ -107,6 +107,15 @@ def test_overall_distances_equal_the_functions_on_the_encoded_tables(wine):
     assert by_name["energy_effect"].value == pytest.approx((1 - (first + second) / (2 * between)) ** 0.5, rel=1e-6)
 
 
+def test_every_distance_says_in_a_sentence_what_it_is(wine):
+    """Plain words first, without a sign of mathematics; the formula may follow in parentheses."""
+    for one in wine.distances:
+        said, _, formula = one.note.partition(" (")
+        assert re.fullmatch(r"[A-Z][a-z ,:;0-9-]+", said), said
+        assert formula.endswith(").")
+        assert "0 when the tables agree" in said
+
+
 def test_halves_of_one_cultivar_do_not_differ_and_the_sentence_says_what_could_be_missed():
     table = _wine(1)[torch.randperm(71, generator=torch.Generator().manual_seed(0)).tolist()]
     result = compare(table[:35], table[35:])
@@ -255,6 +264,17 @@ def test_the_report_is_one_html_file(moved, tmp_path):
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert moved.verdict.sentence.split("`")[0] in text
     assert "violet" in text
+
+
+def test_results_print_in_a_line(wine):
+    assert repr(wine) == f"<Comparison of reference (59 rows) and current (71 rows): {wine.verdict.sentence}>"
+    assert repr(wine["proline"]) == (
+        "<ColumnComparison of `proline` (numeric): differs, median 1095 -> 495 (-3.2 sd), effect 0.91, adjusted p 0.001>"
+    )
+    (hue,) = compare(_wine(1)[::2], _wine(1)[1::2], columns=["hue"]).columns
+    assert repr(hue).startswith("<ColumnComparison of `hue` (numeric): within chance, ")
+    assert repr(wine.projection).startswith("<Projection of 59 and 71 rows: principal components of ")
+    assert repr(hue.histogram).startswith("<Histogram of ")
 
 
 def test_the_answer_is_repeatable_and_the_generator_changes_it():

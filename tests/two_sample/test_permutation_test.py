@@ -152,6 +152,13 @@ def test_strata_hold_the_mix_fixed():
     assert honest.p_value > 0.05
 
 
+def test_it_prints_in_a_line():
+    test = two_sample_test(torch.arange(5.0), torch.arange(5.0) + 4, statistic="energy_distance")
+    assert repr(test) == (
+        "TwoSampleTest(energy_distance=4.8, p_value=0.015873, n=5, m=5, n_permutations=251, exhaustive=True)"
+    )
+
+
 def rejections(name, repetitions, n, m, d, shift, seed, n_permutations=99):
     generator = torch.Generator().manual_seed(seed)
     count = 0

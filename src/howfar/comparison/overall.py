@@ -114,7 +114,8 @@ def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tupl
             energy.value,
             ENCODED_UNIT,
             energy.p_value(),
-            "0 when the tables agree; 2 E|X-Y| - E|X-X'| - E|Y-Y'| over all encoded columns",
+            "How much farther apart rows lie across the two tables than within each; 0 when the tables agree "
+            "(2 E|X-Y| - E|X-X'| - E|Y-Y'| over all encoded columns).",
         ),
         Distance(
             "energy_effect",
@@ -122,7 +123,8 @@ def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tupl
             clouds.effect(),
             "0 to 1",
             None,
-            "the root of the energy distance by 2 E|X-Y|, sample bias removed: 0 no difference, 1 complete",
+            "The energy distance on a scale without a unit: 0 when the tables agree, near 1 when they lie far apart "
+            "(the root of its share of 2 E|X-Y|, without the bias of small samples).",
         ),
         Distance(
             "mmd",
@@ -130,7 +132,8 @@ def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tupl
             mmd.value**0.5,
             "none",
             mmd.p_value(),
-            f"bandwidth {wording.number(width)} {ENCODED_UNIT} (median distance); tested by itself",
+            "How differently the rows of the two tables crowd together; 0 when the tables agree "
+            f"(bandwidth {wording.number(width)} {ENCODED_UNIT}, the median distance of two rows).",
         ),
     )
 

@@ -64,6 +64,10 @@ class Comparison:
     def __str__(self) -> str:
         return self.verdict.sentence
 
+    def __repr__(self) -> str:
+        sides = " and ".join(f"{side.name} ({side.rows} rows)" for side in (self.reference, self.current))
+        return f"<Comparison of {sides}: {self.verdict.sentence}>"
+
     def __getitem__(self, name: str) -> ColumnComparison:
         """The comparison of one column, by its name."""
         for column in self.columns:

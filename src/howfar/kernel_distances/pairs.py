@@ -20,8 +20,7 @@ def accumulator(tensor: Tensor) -> torch.dtype:
 
 def at_least_float32(measure: Measure) -> Measure:
     """The measure in float32 if it came in half precision, where a squared distance would overflow."""
-    dtype = torch.promote_types(measure.points.dtype, torch.float32)
-    return Measure(measure.points.to(dtype), measure.weights.to(dtype), uniform=measure.uniform)
+    return measure.to(torch.promote_types(measure.points.dtype, torch.float32))
 
 
 def discrepancy(p: Measure, q: Measure, kernel: Kernel, *, unbiased: bool, backend: str) -> Tensor:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from howfar import _native
-from howfar._errors import NotConverged
+from howfar._errors import DomainError, NotConverged, complaint
+from howfar.optimal_transport import dense_simplex
 from howfar.optimal_transport.network_simplex import NetworkSimplex
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn
@@ -34,9 +35,12 @@ _PRICED = 4
 _GUIDE = Sinkhorn(tol=1e-2, max_iter=100)
 _GUIDE_EPS = 2e-3
 """Temperature of the guiding potentials, as a share of the largest cost: coarse, as only a ranking is wanted."""
+_TOLERANCE = 1e-13
+"""What counts as zero among reduced costs, as a share of the artificial cost."""
+_SINGLE = 1e30
+"""Costs up to which float32 does for the guide."""
 _MASS = 2**60
 """Weights become integers of this total: a resolution of 1e-18, exact in the simplex."""
-_DENSE_PIVOTS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,10 @@ def _paid(problem: LinearProblem, entry: tuple[Tensor, Tensor, Tensor]) -> Tenso
 def _one(problem: LinearProblem) -> _Solved:
     like = problem.a
     problem = problem.detached()
+    scale = problem.geometry.scale()
+    if not bool(torch.isfinite(scale)):
+        expected = f"costs that {scale.dtype} holds"
+        raise DomainError(complaint("cost", expected, "an overflow", "Rescale the points, or pass float64."))
     problem = problem.rebuilt(*(t.cpu().double() for t in problem.differentiable()))
     if _native.why_unavailable() is None:
         f, g, entry, optimal = _by_pricing(problem)
@@ -142,33 +150,34 @@ def _by_pricing(problem: LinearProblem) -> tuple[Tensor, Tensor, tuple[Tensor, T
     geometry = problem.geometry
     n, m = geometry.shape
     supply, demand, unit = _integers(problem.a, problem.b)
-    scale = float(geometry.scale())
-    big = 2 * scale if scale > 0 else 1.0
-    tolerance = 1e-13 * big
-    if n * m <= _ALL_ARCS:
+    everything = n * m <= _ALL_ARCS
+    if everything:
         f, g = problem.a.new_zeros(n), problem.b.new_zeros(m)
         arcs = torch.arange(n * m)
     else:
-        f, g = _guide(problem, scale)
+        f, g = _guide(problem)
         arcs = _shortlist(problem, f, g)
+    i, j = arcs // m, arcs % m
+    cost = geometry.at(i, j)
+    # Duals have the size of the artificial cost, so it starts as small as it may be enough: far costs, which no optimal
+    # plan pays, then take no digits from the near ones.
+    floor = cost.amin()
+    big = 2 * float(torch.maximum(_least(cost, i, n).amax(), _least(cost, j, m).amax()) - floor)
+    big = max(big, 1e-300)
     with NetworkSimplex(supply, demand, big) as simplex:
-        i, j = arcs // m, arcs % m
-        cost = geometry.at(i, j)
-        simplex.add(i, j, cost)
+        simplex.add(i, j, cost - floor)
         simplex.start(cost - f[i] - g[j])
         while True:
-            simplex.solve(tolerance)
+            simplex.solve(_TOLERANCE * big)
             f, g = simplex.duals()
-            if n * m <= _ALL_ARCS:
-                new = arcs[:0]
-            else:
-                new = _violated(problem, f, g, 100 * tolerance)
-                new = new[~torch.isin(new, arcs)]
+            f = f + floor
+            new = arcs[:0] if everything else _violated(problem, f, g, 100 * _TOLERANCE * big)
+            new = new[~torch.isin(new, arcs)]
             if len(new):
                 arcs = torch.cat([arcs, new])
-                simplex.add(new // m, new % m, geometry.at(new // m, new % m))
+                simplex.add(new // m, new % m, geometry.at(new // m, new % m) - floor)
             elif simplex.artificial():
-                big *= 4
+                big *= 8
                 simplex.raise_artificial(big)
             else:
                 break
@@ -196,10 +205,16 @@ def _quantised(weights: Tensor) -> Tensor:
     return whole
 
 
-def _guide(problem: LinearProblem, scale: float) -> tuple[Tensor, Tensor]:
-    """Potentials that rank the arcs, in float32: twice as quick, and a rank needs no more."""
-    coarse = problem.rebuilt(*(t.float() for t in problem.differentiable()))
-    eps = torch.tensor(_GUIDE_EPS * scale, dtype=torch.float32).clamp_min(torch.finfo(torch.float32).tiny)
+def _least(cost: Tensor, at: Tensor, count: int) -> Tensor:
+    """The smallest cost among the arcs of each of `count` points."""
+    return cost.new_full((count,), -torch.inf).index_reduce(0, at, cost, "amin", include_self=False)
+
+
+def _guide(problem: LinearProblem) -> tuple[Tensor, Tensor]:
+    """Potentials that rank the arcs, in float32 where it holds the costs: twice as quick, and a rank needs no more."""
+    dtype = torch.float32 if float(problem.geometry.scale()) < _SINGLE else torch.float64
+    coarse = problem.rebuilt(*(t.to(dtype) for t in problem.differentiable()))
+    eps = (_GUIDE_EPS * problem.geometry.scale()).to(dtype).clamp_min(torch.finfo(dtype).tiny)
     solution = _GUIDE.solve(LinearProblem(coarse.geometry, coarse.a, coarse.b, eps))
     return solution.f.double(), solution.g.double()
 
@@ -230,25 +245,15 @@ def _violated(problem: LinearProblem, f: Tensor, g: Tensor, tolerance: float) ->
 
 
 def _on_the_matrix(problem: LinearProblem) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor], bool]:
-    import ot
-
     a, b = problem.a, problem.b
     rows, columns = torch.nonzero(a).squeeze(-1), torch.nonzero(b).squeeze(-1)
     matrix = problem.geometry.matrix()
     left = a[rows].contiguous()
     # The simplex wants equal masses to the last bit; the input promises them to rounding only.
     right = b[columns] * (left.sum() / b[columns].sum())
-    plan, log = ot.emd(
-        left.numpy(),
-        right.numpy(),
-        matrix[rows][:, columns].contiguous().numpy(),
-        numItermax=_DENSE_PIVOTS,
-        log=True,
-        check_marginals=False,
-    )
-    mass = torch.from_numpy(plan)
+    mass, u, optimal = dense_simplex.optimum(left, right, matrix[rows][:, columns])
     i, j = torch.nonzero(mass, as_tuple=True)
     # Duals of points without mass, and rounding, are mended by one pass of c-transforms.
-    g = (matrix[rows] - torch.from_numpy(log["u"]).unsqueeze(-1)).amin(0)
+    g = (matrix[rows] - u.unsqueeze(-1)).amin(0)
     f = (matrix[:, columns] - g[columns]).amin(1)
-    return f, g, (rows[i], columns[j], mass[i, j]), log["warning"] is None
+    return f, g, (rows[i], columns[j], mass[i, j]), optimal

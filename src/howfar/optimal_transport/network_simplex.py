@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class NetworkSimplex:
         if not self._flow:
             raise MemoryError
 
-    def __enter__(self) -> NetworkSimplex:
+    def __enter__(self) -> Self:
         """Itself."""
         return self
 

@@ -210,9 +210,7 @@ def _degree(geometry: Geometry, argument: str, instead: str) -> float:
 def widened(x: Measure, y: Measure) -> tuple[Measure, Measure]:
     """Both measures in at least float32."""
     dtype = torch.promote_types(x.points.dtype, torch.float32)
-    if dtype == x.points.dtype:
-        return x, y
-    return tuple(Measure(m.points.to(dtype), m.weights.to(dtype), m.uniform) for m in (x, y))  # type: ignore[return-value]
+    return x.to(dtype), y.to(dtype)
 
 
 def _solve(

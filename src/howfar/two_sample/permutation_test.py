@@ -55,6 +55,12 @@ class TwoSampleTest:
     n: int
     m: int
 
+    def __repr__(self) -> str:
+        return (
+            f"TwoSampleTest({self.name}={float(self.statistic):.6g}, p_value={self.p_value:.6g}, n={self.n}, m={self.m}, "
+            f"n_permutations={self.n_permutations}, exhaustive={self.exhaustive})"
+        )
+
 
 def two_sample_test(
     x: Any,  # (n, d)
@@ -96,10 +102,9 @@ def two_sample_test(
         UnknownName: a statistic that is not in the list.
 
     Example:
-        >>> import torch
-        >>> from howfar.two_sample import two_sample_test
+        >>> import torch, howfar
         >>> x, y = torch.arange(5.0), torch.arange(5.0) + 4
-        >>> two_sample_test(x, y, statistic="energy_distance").p_value
+        >>> howfar.two_sample_test(x, y, statistic="energy_distance").p_value
         0.0158...
     """
     first, second = _checks.check_points(x, "x").detach(), _checks.check_points(y, "y").detach()
