@@ -25,8 +25,8 @@ HOWFAR_API int32_t howfar_flow_add(howfar_flow *flow, int64_t count, const int32
 /* The first basis: mass is sent greedily along the arcs in rising order of `key` (one for each arc). */
 HOWFAR_API int32_t howfar_flow_start(howfar_flow *flow, const double *key);
 
-/* At most max_pivots pivots of the network simplex; arcs enter while their reduced cost is below -tolerance. Returns how
- * many were made: fewer than max_pivots when the basis is optimal over the arcs that there are. */
+/* At most max_pivots pivots of the network simplex; arcs enter while their reduced cost is below -tolerance times the
+ * largest dual. Returns how many were made: fewer than max_pivots when the basis is optimal over the arcs that there are. */
 HOWFAR_API int64_t howfar_flow_solve(howfar_flow *flow, int64_t max_pivots, double tolerance);
 
 /* Duals f (n), g (m) with f_i + g_j <= cost_ij + tolerance on every arc. */

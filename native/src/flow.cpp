@@ -79,6 +79,14 @@ struct howfar_flow {
     });
   }
 
+  /* Potentials summed anew; the largest of them, which says how far they are rounded. */
+  double refreshed() {
+    refresh(root);
+    double largest = big;
+    for (const double value : potential) largest = std::max(largest, std::fabs(value));
+    return largest;
+  }
+
   int64_t entering(double tolerance);
   void pivot(int64_t arc_index);
 };
@@ -229,12 +237,13 @@ extern "C" int64_t howfar_flow_solve(howfar_flow *flow, int64_t max_pivots, doub
   /* Potentials are moved by differences; from time to time they are summed anew, so that rounding does not pile up. */
   constexpr int64_t kRefresh = 50000;
   int64_t made = 0;
+  double zero = 0;
   for (; made < max_pivots; ++made) {
-    if (made % kRefresh == 0) flow->refresh(flow->root);
-    int64_t e = flow->entering(tolerance);
+    if (made % kRefresh == 0) zero = tolerance * flow->refreshed();
+    int64_t e = flow->entering(zero);
     if (e < 0) {
-      flow->refresh(flow->root);
-      e = flow->entering(tolerance);
+      zero = tolerance * flow->refreshed();
+      e = flow->entering(zero);
       if (e < 0) break;
     }
     flow->pivot(e);

@@ -36,7 +36,9 @@ _GUIDE = Sinkhorn(tol=1e-2, max_iter=100)
 _GUIDE_EPS = 2e-3
 """Temperature of the guiding potentials, as a share of the largest cost: coarse, as only a ranking is wanted."""
 _TOLERANCE = 1e-13
-"""What counts as zero among reduced costs, as a share of the artificial cost."""
+"""What counts as zero among reduced costs, as a share of the largest dual."""
+_SMALLEST_BIG = 1e-9
+"""The artificial cost at first, as a share of the largest cost, where points lie on points."""
 _SINGLE = 1e30
 """Costs up to which float32 does for the guide."""
 _MASS = 2**60
@@ -163,15 +165,15 @@ def _by_pricing(problem: LinearProblem) -> tuple[Tensor, Tensor, tuple[Tensor, T
     # plan pays, then take no digits from the near ones.
     floor = cost.amin()
     big = 2 * float(torch.maximum(_least(cost, i, n).amax(), _least(cost, j, m).amax()) - floor)
-    big = max(big, 1e-300)
+    big = max(big, _SMALLEST_BIG * float(geometry.scale()), torch.finfo(torch.float64).tiny)
     with NetworkSimplex(supply, demand, big) as simplex:
         simplex.add(i, j, cost - floor)
         simplex.start(cost - f[i] - g[j])
         while True:
-            simplex.solve(_TOLERANCE * big)
+            simplex.solve(_TOLERANCE)
             f, g = simplex.duals()
             f = f + floor
-            new = arcs[:0] if everything else _violated(problem, f, g, 100 * _TOLERANCE * big)
+            new = arcs[:0] if everything else _violated(problem, f, g)
             new = new[~torch.isin(new, arcs)]
             if len(new):
                 arcs = torch.cat([arcs, new])
@@ -207,7 +209,7 @@ def _quantised(weights: Tensor) -> Tensor:
 
 def _least(cost: Tensor, at: Tensor, count: int) -> Tensor:
     """The smallest cost among the arcs of each of `count` points."""
-    return cost.new_full((count,), -torch.inf).index_reduce(0, at, cost, "amin", include_self=False)
+    return cost.new_full((count,), -torch.inf).scatter_reduce(0, at, cost, "amin", include_self=False)
 
 
 def _guide(problem: LinearProblem) -> tuple[Tensor, Tensor]:
@@ -231,9 +233,10 @@ def _shortlist(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
     )
 
 
-def _violated(problem: LinearProblem, f: Tensor, g: Tensor, tolerance: float) -> Tensor:
+def _violated(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
     """Codes of arcs with f_i + g_j > c_ij, the worst of each point; none if and only if the duals are feasible."""
     n, m = problem.geometry.shape
+    tolerance = 100 * _TOLERANCE * torch.maximum(f.abs().amax(), g.abs().amax())
     values, j = problem.geometry.nearest(g, min(_PRICED, m), "x")
     bad = values - f.unsqueeze(-1) < -tolerance
     rows = (torch.arange(n).unsqueeze(-1) * m + j)[bad]

@@ -57,7 +57,7 @@ class NetworkSimplex:
             raise MemoryError
 
     def solve(self, tolerance: float) -> int:
-        """Pivots to the optimum over the arcs that there are; how many it took."""
+        """Pivots until no arc prices below -tolerance times the largest dual; how many it took."""
         total = 0
         while True:
             made = int(self._library.howfar_flow_solve(self._flow, _PIVOTS_A_CALL, tolerance))
