@@ -48,9 +48,11 @@ from howfar.optimal_transport import OTResult as OTResult
 from howfar.optimal_transport import Status as Status
 from howfar.optimal_transport import frechet_distance as frechet_distance
 from howfar.optimal_transport import gaussian_wasserstein as gaussian_wasserstein
+from howfar.optimal_transport import max_sliced_wasserstein as max_sliced_wasserstein
 from howfar.optimal_transport import sinkhorn_distance as sinkhorn_distance
 from howfar.optimal_transport import sinkhorn_divergence as sinkhorn_divergence
 from howfar.optimal_transport import sliced_wasserstein as sliced_wasserstein
+from howfar.optimal_transport import sliced_wasserstein_estimate as sliced_wasserstein_estimate
 from howfar.optimal_transport import transport as transport
 from howfar.optimal_transport import transport_matrix as transport_matrix
 from howfar.optimal_transport import wasserstein as wasserstein
@@ -97,6 +99,7 @@ __all__ = [
     "kernels",
     "kl",
     "load",
+    "max_sliced_wasserstein",
     "mmd",
     "mmd2",
     "multi_kernel_mmd",
@@ -109,6 +112,7 @@ __all__ = [
     "sinkhorn_distance",
     "sinkhorn_divergence",
     "sliced_wasserstein",
+    "sliced_wasserstein_estimate",
     "transport",
     "transport_matrix",
     "triangular",
