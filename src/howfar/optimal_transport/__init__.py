@@ -1,7 +1,15 @@
-"""Optimal transport: exact, entropic, sliced, Gaussian."""
+"""Optimal transport: exact, entropic, sliced, Gaussian, on grids; barycentres."""
 
+from howfar.optimal_transport.barycenters import Barycenter as Barycenter
+from howfar.optimal_transport.barycenters import barycenter as barycenter
+from howfar.optimal_transport.gaussian_maps import AffineMap as AffineMap
+from howfar.optimal_transport.gaussian_maps import GaussianFit as GaussianFit
+from howfar.optimal_transport.gaussian_maps import gaussian_barycenter as gaussian_barycenter
+from howfar.optimal_transport.gaussian_maps import gaussian_map as gaussian_map
 from howfar.optimal_transport.gaussians import frechet_distance as frechet_distance
 from howfar.optimal_transport.gaussians import gaussian_wasserstein as gaussian_wasserstein
+from howfar.optimal_transport.grids import sinkhorn_divergence_grid as sinkhorn_divergence_grid
+from howfar.optimal_transport.grids import transport_grid as transport_grid
 from howfar.optimal_transport.losses import sinkhorn_distance as sinkhorn_distance
 from howfar.optimal_transport.losses import sinkhorn_divergence as sinkhorn_divergence
 from howfar.optimal_transport.losses import wasserstein as wasserstein
@@ -18,19 +26,27 @@ from howfar.optimal_transport.solve import widened as widened
 from howfar.optimal_transport.status import Status as Status
 
 __all__ = [
+    "AffineMap",
+    "Barycenter",
+    "GaussianFit",
     "LinearProblem",
     "OTResult",
     "Sinkhorn",
     "Status",
+    "barycenter",
     "frechet_distance",
+    "gaussian_barycenter",
+    "gaussian_map",
     "gaussian_wasserstein",
     "max_sliced_wasserstein",
     "sinkhorn_distance",
     "sinkhorn_divergence",
+    "sinkhorn_divergence_grid",
     "sliced_wasserstein",
     "sliced_wasserstein_estimate",
     "solve_geometry",
     "transport",
+    "transport_grid",
     "transport_matrix",
     "wasserstein",
     "widened",
