@@ -21,6 +21,9 @@ from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn
 from howfar.optimal_transport.status import Status
 
+_AT_REST = 1e-4
+"""Of the clouds' extent: the objective is then right to about its square."""
+
 
 @dataclass(frozen=True)
 class Barycenter:
@@ -81,8 +84,8 @@ def barycenter(
         cost: of a fixed support, symmetric; free points need the squared Euclidean one.
         eps: entropic strength in units of the cost.
         blur: eps ** (1 / p) in units of the data, p the degree of the cost; instead of eps.
-        tol: stop when no point moves by more than this share of the clouds' extent, or the weights by this much in
-            sum; 1e-6 in float64 and 1e-4 in float32 when left out.
+        tol: stop when no point moves by more than this share of the clouds' extent, 1e-4 when left out; or the
+            weights of a fixed support by this much in sum, 1e-6 in float64 and 1e-4 in float32 when left out.
         max_iter: most iterations.
         generator: of the start.
         backend: passed to the ops.
@@ -105,7 +108,7 @@ def barycenter(
     dtype = torch.promote_types(sides[0].points.dtype, torch.float32)
     sides = [Measure(m.points.detach().to(dtype), m.weights.detach().to(dtype), m.uniform) for m in sides]
     share = share.to(sides[0].points)
-    solver = Sinkhorn(tol=tol)
+    solver = Sinkhorn(tol=None if tol is None else min(_checks.check_positive(tol, "tol"), Sinkhorn().promised(dtype)))
     ground = costs.resolve(cost)
     if support is None:
         if not isinstance(ground, costs.SqEuclidean):
@@ -113,7 +116,7 @@ def barycenter(
             raise DomainError(complaint("cost", "'sqeuclidean' for points that move", repr(ground.name), fix))
         points = _start(sides, share, n_support, generator)
         problems = _Problems(sides, share, ground, eps, blur, solver, backend)
-        found = _moved(problems, points, solver.promised(dtype), max_iter)
+        found = _moved(problems, points, _AT_REST if tol is None else tol, max_iter)
     else:
         if n_support is not None:
             fix = "Leave it out: the support says how many."
@@ -122,7 +125,7 @@ def barycenter(
         _checks.check_same_space(sides[0].points, points, "clouds[0]", "support")
         points = points.expand(*sides[0].batch, *points.shape[-2:])
         problems = _Problems(sides, share, ground, eps, blur, solver, backend)
-        found = _weighted(problems, points, solver.promised(dtype), max_iter)
+        found = _weighted(problems, points, Sinkhorn(tol=tol).promised(dtype), max_iter)
     if not found.converged:
         warnings.warn(f"barycenter did not converge. {found.status.message}", NotConverged, stacklevel=2)
     return found
