@@ -20,6 +20,7 @@ EACH = pytest.mark.parametrize("row", DISTANCES, ids=[row.name for row in DISTAN
 FAMILIES = ("optimal_transport", "kernel_distances", "f_divergences")
 NOT_DISTANCES = {
     "f_divergence": "of any generator: its named ones are rows",
+    "gaussian_map": "a map between the Gaussian fits",
     "histogram": "two samples to probabilities",
     "sliced_wasserstein_estimate": "a row's value with its standard error",
     "transport": "a result, whose value is the cost",

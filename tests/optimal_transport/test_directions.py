@@ -22,6 +22,10 @@ def seeded(seed):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize(("d", "count"), [(2, 7), (3, 9), (5, 12), (40, 16)])
 def test_directions_have_length_one_and_their_groups_are_all_of_them(scheme, d, count):
+    if scheme == "quasi-random" and d > 3:
+        with pytest.raises(howfar.DomainError, match=r"^directions: expected at most 3 features"):
+            directions_like(torch.zeros(1, d, dtype=D), scheme, count, seeded(0))
+        return
     drawn = directions_like(torch.zeros(1, d, dtype=D), scheme, count, seeded(0))
     assert drawn.axes.shape == (count, d)
     assert_close(drawn.axes.norm(dim=-1), torch.ones(count, dtype=D))
@@ -40,6 +44,9 @@ def test_orthogonal_groups_are_orthonormal():
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("d", [2, 3, 4])
 def test_each_direction_is_uniform_on_the_sphere(scheme, d):
+    if scheme == "quasi-random" and d > 3:
+        return
+
     """E u u^T = 1 / d and E u_1^4 = 3 / (d (d + 2)), to the noise of 8000 draws."""
     axes = torch.cat([directions_like(torch.zeros(1, d, dtype=D), scheme, 8, seeded(s)).axes for s in range(1000)])
     assert_close(axes.T @ axes / len(axes), torch.eye(d, dtype=D) / d, atol=0.02, rtol=0)
@@ -54,7 +61,7 @@ def test_other_schemes_have_less_variance_than_independent_directions(d, scheme)
 
     def variance(kind):
         draws = [
-            howfar.sliced_wasserstein(x, y, n_projections=24, directions=kind, generator=seeded(s)) for s in range(40)
+            howfar.sliced_wasserstein(x, y, n_projections=96, directions=kind, generator=seeded(s)) for s in range(40)
         ]
         return torch.stack(draws).var()
 

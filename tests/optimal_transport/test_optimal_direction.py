@@ -47,7 +47,7 @@ def test_in_the_plane_no_angle_beats_it(trial, p):
     every = torch.stack([howfar.wasserstein(x @ u, y @ u, p=p) for u in axes[::30]])
     fine = max(howfar.sliced_wasserstein(x, y, p=p, directions=u[None]).item() for u in axes)
     assert got >= every.max() - 1e-9
-    assert fine * (1 - 1e-9) <= got.item() <= fine * (1 + 1e-4)
+    assert fine * (1 - 1e-9) <= got.item() <= fine * (1 + 1e-3)
 
 
 @pytest.mark.parametrize("d", [2, 5, 12])

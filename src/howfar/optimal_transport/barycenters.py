@@ -22,7 +22,7 @@ from howfar.optimal_transport.sinkhorn import Sinkhorn
 from howfar.optimal_transport.status import Status
 
 _AT_REST = 1e-4
-"""Of the clouds' extent: the objective is then right to about its square."""
+"""Of the clouds' extent, or of the mass: the objective is then right to about its square."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def barycenter(
         cost: of a fixed support, symmetric; free points need the squared Euclidean one.
         eps: entropic strength in units of the cost.
         blur: eps ** (1 / p) in units of the data, p the degree of the cost; instead of eps.
-        tol: stop when no point moves by more than this share of the clouds' extent, 1e-4 when left out; or the
-            weights of a fixed support by this much in sum, 1e-6 in float64 and 1e-4 in float32 when left out.
+        tol: stop when no point moves by more than this share of the clouds' extent, or the weights of a fixed support
+            by this much in sum; 1e-4 when left out.
         max_iter: most iterations.
         generator: of the start.
         backend: passed to the ops.
@@ -125,7 +125,7 @@ def barycenter(
         _checks.check_same_space(sides[0].points, points, "clouds[0]", "support")
         points = points.expand(*sides[0].batch, *points.shape[-2:])
         problems = _Problems(sides, share, ground, eps, blur, solver, backend)
-        found = _weighted(problems, points, Sinkhorn(tol=tol).promised(dtype), max_iter)
+        found = _weighted(problems, points, _AT_REST if tol is None else tol, max_iter)
     if not found.converged:
         warnings.warn(f"barycenter did not converge. {found.status.message}", NotConverged, stacklevel=2)
     return found
@@ -216,7 +216,7 @@ def _moved(problems: _Problems, points: Tensor, tol: float, max_iter: int) -> Ba
     eps = problems.temperature(points, weights, needed=False)
     everything = torch.cat([m.points for m in problems.sides], -2)
     extent = (everything.amax(-2) - everything.amin(-2)).amax(-1)
-    reach = torch.ones_like(extent)
+    reach, active = torch.ones_like(extent), torch.ones_like(extent, dtype=torch.bool)
     best, lowest, downhill = points, torch.full_like(extent, torch.inf), torch.zeros_like(points)
     n_iter, status = 0, Status.MOVING
     while n_iter < max_iter and status is Status.MOVING:
@@ -226,14 +226,15 @@ def _moved(problems: _Problems, points: Tensor, tol: float, max_iter: int) -> Ba
             value = problems.objective(leaf, weights, eps)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
         value = value.detach()
-        lower = value <= lowest
+        lower = active & (value <= lowest)
         chosen = lower[..., None, None]
         best, downhill = torch.where(chosen, points, best), torch.where(chosen, -0.5 * count * gradient, downhill)
-        lowest = torch.minimum(value, lowest)
+        lowest = torch.where(lower, value, lowest)
         reach = torch.where(lower, reach, 0.5 * reach)
         step = reach[..., None, None] * downhill
         points = best + step
-        if bool((step.norm(dim=-1).amax(-1) <= tol * extent).all()):
+        active = active & (step.norm(dim=-1).amax(-1) > tol * extent)
+        if not bool(active.any()):
             status = Status.RESTED
     return Barycenter(best, weights, lowest, status, n_iter)
 
@@ -254,6 +255,7 @@ def _weighted(problems: _Problems, points: Tensor, tol: float, max_iter: int) ->
     logs = [wide * torch.log(m.weights) for m in problems.sides]
     v = [torch.zeros_like(uniform) for _ in across]
     d, now = torch.zeros_like(uniform), uniform
+    active = torch.ones_like(eps, dtype=torch.bool)
     n_iter, status = 0, Status.MOVING
     while n_iter < max_iter and status is Status.MOVING:
         n_iter += 1
@@ -264,6 +266,8 @@ def _weighted(problems: _Problems, points: Tensor, tol: float, max_iter: int) ->
         v = [log_now + t for t in soft]
         d = 0.5 * (d + log_now + own.softmin(d, eps, "x"))
         before, now = now, torch.softmax(log_now / wide, -1)
-        if bool(((now - before).abs().sum(-1) <= tol).all()):
+        now = torch.where(active.unsqueeze(-1), now, before)
+        active = active & ((now - before).abs().sum(-1) > tol)
+        if not bool(active.any()):
             status = Status.RESTED
     return Barycenter(points, now, problems.objective(points, now, eps), status, n_iter)

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from howfar import _checks
-from howfar._errors import ShapeError, complaint
+from howfar._errors import DomainError, ShapeError, complaint
 
 SCHEMES = ("orthogonal", "independent", "quasi-random")
-_REPLICATES = 16
+_REPLICATES = 8
 """Quasi-random points are spread in this many independent sets, whose spread tells the error."""
+_LARGEST_SPREAD = 3
+"""Features up to which an even spread of few points is known, and better than bases."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,15 @@ def directions_like(points: Tensor, given: Any, count: int, generator: torch.Gen
     elif scheme == "orthogonal":
         axes, groups = _orthogonal(count, d, like, generator), _cut(count, d)
     else:
+        if d > _LARGEST_SPREAD:
+            raise DomainError(
+                complaint(
+                    "directions",
+                    f"at most {_LARGEST_SPREAD} features for 'quasi-random'",
+                    f"{d} features",
+                    "Use 'orthogonal'.",
+                )
+            )
         groups = _cut(count, -(-count // _REPLICATES))
         axes = torch.cat([_spread(size, d, like, generator) for size in groups])
     return Directions(axes.to(points), groups)
@@ -77,22 +88,13 @@ def _orthogonal(count: int, d: int, like: Tensor, generator: torch.Generator | N
 
 
 def _spread(count: int, d: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Directions that fill the sphere evenly, as a whole turned at random, so that each is uniform on it."""
+    """Directions spread evenly over half the circle or sphere, as the other half sees the same, turned at random."""
+    place = (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
     if d == 2:
-        shift = torch.rand((), generator=generator, device=like.device, dtype=like.dtype)
-        # A direction and its opposite see the same, so half the circle is all there is.
-        angles = torch.pi * (torch.arange(count, device=like.device, dtype=like.dtype) + shift) / count
+        angles = torch.pi * (place + torch.rand((), generator=generator, device=like.device, dtype=like.dtype))
         return torch.stack([angles.cos(), angles.sin()], -1)
-    seed = int(torch.randint(2**31, (), generator=generator, device=like.device))
-    uniform = torch.quasirandom.SobolEngine(d - 1 if d == 3 else d, scramble=True, seed=seed).draw(
-        count, dtype=torch.float64
-    )
-    if d == 3:
-        # Archimedes: height and longitude of a uniform point of the sphere are independent and uniform.
-        height, longitude = 2 * uniform[:, 0] - 1, 2 * torch.pi * uniform[:, 1]
-        radius = (1 - height.square()).clamp_min(0).sqrt()
-        return torch.stack([radius * longitude.cos(), radius * longitude.sin(), height], -1).to(like)
-    tiny = torch.finfo(torch.float64).eps
-    normal = torch.special.ndtri(uniform.clamp(tiny, 1 - tiny))
-    unit: Tensor = normal / normal.norm(dim=-1, keepdim=True)
-    return unit.to(like)
+    # Archimedes: bands of equal height have equal area; the golden angle keeps neighbours apart.
+    longitude = torch.pi * (3 - 5**0.5) * torch.arange(count, device=like.device, dtype=like.dtype)
+    radius = (1 - place.square()).sqrt()
+    axes = torch.stack([radius * longitude.cos(), radius * longitude.sin(), place], -1)
+    return axes @ _orthogonal(3, 3, like, generator)

@@ -48,7 +48,7 @@ def sliced_wasserstein(
         a: weights (..., n) of x, uniform when left out; they sum to one.
         b: weights (..., m) of y.
         directions: how they are drawn. "orthogonal": random orthonormal bases, which never look twice the same way
-            (Rowland et al. 2019); "independent"; "quasi-random": evenly spread and turned at random, best for d <= 3.
+            (Rowland et al. 2019); "independent"; "quasi-random": evenly spread and turned at random, for d <= 3.
             Or (L, d) unit vectors to use instead.
         generator: of the draw; torch's own when left out.
 
@@ -77,7 +77,7 @@ def sliced_wasserstein_estimate(
     """`sliced_wasserstein` with the error that comes from taking L directions instead of all, in units of the data.
 
     The clouds count as given: this is not the error of having a sample. Directions fall into independent groups
-    (one direction; one orthonormal basis; one of 16 evenly spread sets), and the spread of the groups' means gives
+    (one direction; one orthonormal basis; one of 8 evenly spread sets), and the spread of the groups' means gives
     the standard error of the mean power, carried to its root (delta method); the interval is normal. With fewer than
     eight groups the directions count as independent, which for orthogonal ones is too wide rather than too narrow.
 
