@@ -18,6 +18,7 @@ from howfar._errors import HowfarWarning as HowfarWarning
 from howfar._errors import NotConverged as NotConverged
 from howfar._errors import ShapeError as ShapeError
 from howfar._errors import UnknownName as UnknownName
+from howfar._version import __version__ as __version__
 from howfar.comparison import Comparison as Comparison
 from howfar.comparison import compare as compare
 from howfar.data import Table as Table
@@ -67,8 +68,6 @@ from howfar.optimal_transport import wasserstein as wasserstein
 from howfar.results import Estimate as Estimate
 from howfar.two_sample import TwoSampleTest as TwoSampleTest
 from howfar.two_sample import two_sample_test as two_sample_test
-
-__version__ = "0.1.0"
 
 __all__ = [
     "GENERATORS",

@@ -122,6 +122,15 @@ def check_points(value: Any, name: str, *, finite: bool = True) -> Tensor:
         raise ShapeError(complaint(name, "points of shape (..., n, d)", "a single number", "Pass at least one point."))
     if points.ndim == 1:
         points = points.unsqueeze(-1)
+    if 0 in points.shape[:-2]:
+        raise ShapeError(
+            complaint(
+                name,
+                "at least one cloud in the batch",
+                f"shape {tuple(points.shape)}",
+                "Skip the empty batch before the distance.",
+            )
+        )
     if points.shape[-2] == 0 or points.shape[-1] == 0:
         what = "points" if points.shape[-2] == 0 else "features"
         raise ShapeError(
@@ -142,6 +151,14 @@ def check_finite(tensor: Tensor, name: str, fix: str = "Remove or fill such rows
     if unseen(tensor) or bool(torch.isfinite(tensor).all()):
         return
     raise DomainError(complaint(name, "finite numbers", _first(~torch.isfinite(tensor), tensor, name), fix))
+
+
+def check_held(value: Tensor, unit: str = "distances") -> Tensor:
+    """A distance of finite points; raise where it, or a sum on the way to it, is beyond its dtype."""
+    if not unseen(value) and not bool(torch.isfinite(value).all()):
+        held = f"points whose {unit} {value.dtype} holds"
+        raise DomainError(complaint("x", held, "an overflow", "Rescale the points, or pass them in a wider dtype."))
+    return value
 
 
 def check_potential(value: Any, name: str, x: Tensor, y: Tensor) -> Tensor:

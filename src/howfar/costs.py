@@ -52,8 +52,9 @@ def dot_products(x: Tensor, y: Tensor) -> Tensor:
 
 def safe_power(base: Tensor, exponent: float) -> Tensor:
     """base ** exponent for base >= 0, with derivative 0 where base is 0."""
-    positive = base > 0
-    return torch.where(positive, torch.where(positive, base, 1).pow(exponent), 0)
+    # So written, what is not a number is not taken for a zero.
+    zero = base <= 0
+    return torch.where(zero, 0, torch.where(zero, 1, base).pow(exponent))
 
 
 def _over_features(x: Tensor, y: Tensor, term: Callable[[Tensor], Tensor]) -> Tensor:
@@ -260,6 +261,9 @@ class Power(Cost):
             squared = squared_distances(x, y)
             return squared if self.exponent == 2 else safe_power(squared, self.exponent / 2)
         base = self.base.matrix(x, y)
+        if isinstance(self.base, Custom) and not _checks.unseen(base) and bool((base < 0).any()):
+            fix = "Return a distance: its power is what is transported."
+            raise DomainError(complaint("cost", "numbers >= 0", f"{base.min().item():.6g}", fix))
         return base if self.exponent == 1 else safe_power(base, self.exponent)
 
 

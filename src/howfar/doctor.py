@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from howfar import _native
+from howfar._version import __version__
 
 _PEERS = ("geomloss", "pykeops", "ott-jax", "flash-sinkhorn", "torchmetrics")
 _ONLY_REFERENCE = "no op of this version has a {} kernel. Use backend='auto' or 'reference'."
@@ -39,7 +40,7 @@ def report() -> dict[str, dict[str, str]]:
 
 def _versions() -> dict[str, str]:
     return {
-        "howfar": _version("howfar"),
+        "howfar": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "torch": str(torch.__version__),
         "numpy": _version("numpy"),

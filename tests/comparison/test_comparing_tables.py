@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from howfar._errors import DataError, DomainError
-from howfar.comparison import Comparison, compare
+from howfar.comparison import Comparison, compare, overall
 
 
 def _wine(cultivar: int) -> pl.DataFrame:
@@ -105,6 +105,15 @@ def test_overall_distances_equal_the_functions_on_the_encoded_tables(wine):
         float(torch.cdist(p, q).sum()) / count for p, q, count in ((x, y, 59 * 71), (x, x, 59 * 58), (y, y, 71 * 70))
     )
     assert by_name["energy_effect"].value == pytest.approx((1 - (first + second) / (2 * between)) ** 0.5, rel=1e-6)
+
+
+def test_every_distance_says_in_a_sentence_what_it_is(wine):
+    """Plain words first, without a sign of mathematics; the formula may follow in parentheses."""
+    for one in wine.distances:
+        said, _, formula = one.note.partition(" (")
+        assert re.fullmatch(r"[A-Z][a-z ,:;0-9-]+", said), said
+        assert formula.endswith(").")
+        assert "0 when the tables agree" in said
 
 
 def test_halves_of_one_cultivar_do_not_differ_and_the_sentence_says_what_could_be_missed():
@@ -257,6 +266,17 @@ def test_the_report_is_one_html_file(moved, tmp_path):
     assert "violet" in text
 
 
+def test_results_print_in_a_line(wine):
+    assert repr(wine) == f"<Comparison of reference (59 rows) and current (71 rows): {wine.verdict.sentence}>"
+    assert repr(wine["proline"]) == (
+        "<ColumnComparison of `proline` (numeric): differs, median 1095 -> 495 (-3.2 sd), effect 0.91, adjusted p 0.001>"
+    )
+    (hue,) = compare(_wine(1)[::2], _wine(1)[1::2], columns=["hue"]).columns
+    assert repr(hue).startswith("<ColumnComparison of `hue` (numeric): within chance, ")
+    assert repr(wine.projection).startswith("<Projection of 59 and 71 rows: principal components of ")
+    assert repr(hue.histogram).startswith("<Histogram of ")
+
+
 def test_the_answer_is_repeatable_and_the_generator_changes_it():
     a, b = _mixed(60, 0), _mixed(60, 1)
     first = compare(a, b)
@@ -307,6 +327,16 @@ def test_tolerance_is_an_effect_that_does_not_matter():
     assert not tolerant.verdict.different
     assert tolerant.verdict.significant
     assert tolerant.verdict.sentence.startswith("No difference beyond the tolerance")
+
+
+def test_the_width_of_the_kernel_does_not_depend_on_where_rows_lie():
+    """Every other row is spread five times as wide: a choice of rows by their position would see those only."""
+    points = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    points[::2] *= 5
+    expected = float(torch.pdist(points).median())
+    for order in (points, torch.cat([points[::2], points[1::2]])):
+        kernel = overall.gaussian_of_median(order, torch.Generator().manual_seed(1))
+        assert float(kernel.s) == pytest.approx(expected, rel=0.05)
 
 
 def test_a_subsample_is_said_and_the_columns_use_all_rows():

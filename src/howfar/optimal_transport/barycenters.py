@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from howfar import _checks, costs
-from howfar._errors import DomainError, NotConverged, complaint
+from howfar._errors import DomainError, NotConverged, complaint, warn
 from howfar.geometry import Geometry, between
 from howfar.measure import Measure
 from howfar.ops.soft_minimum import CostLike
@@ -127,7 +126,7 @@ def barycenter(
         problems = _Problems(sides, share, ground, eps, blur, solver, backend)
         found = _weighted(problems, points, _AT_REST if tol is None else tol, max_iter)
     if not found.converged:
-        warnings.warn(f"barycenter did not converge. {found.status.message}", NotConverged, stacklevel=2)
+        warn(f"barycenter did not converge. {found.status.message}", NotConverged)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from howfar.optimal_transport.problem import LinearProblem
@@ -14,13 +15,16 @@ def debiased(across: LinearProblem, x: LinearProblem, y: LinearProblem, solver: 
 
     `x` and `y` are the problems of either side with itself. Masses differ only where marginals are soft.
     """
-    divergence: Tensor | None = None
-    for problem, factor in ((across, 1.0), (x, -0.5), (y, -0.5)):
+    values = []
+    for problem in (across, x, y):
         value, solution, _ = solve_entropic(problem, solver)
-        warn_unless_converged(solution, asked, stacklevel=4)
-        divergence = factor * value if divergence is None else divergence + factor * value
-    assert divergence is not None
-    if across.rho is None:
-        return divergence
-    gap = across.a.sum(-1) - across.b.sum(-1)
-    return divergence + (0.5 * across.eps * gap.square()).to(divergence.dtype)
+        warn_unless_converged(solution, asked)
+        values.append(value)
+    divergence = values[0] - 0.5 * values[1] - 0.5 * values[2]
+    if across.rho is not None:
+        gap = across.a.sum(-1) - across.b.sum(-1)
+        divergence = divergence + (0.5 * across.eps * gap.square()).to(divergence.dtype)
+    # What is below zero by less than the solver promised is zero; its derivative is left as it is.
+    noise = solver.promised(across.a.dtype) * values[0].detach().abs()
+    low = divergence.detach()
+    return divergence - torch.where((low < 0) & (low >= -noise), low, 0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from howfar._errors import DomainError, NotConverged, complaint
+from howfar._errors import DomainError, NotConverged, complaint, warn
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.status import Status
 
@@ -73,11 +72,10 @@ def solve(problem: LinearProblem) -> tuple[Tensor, SparsePlan, Status, Tensor]:
     error = error + (plan.apply(ones[1].detach(), "y").squeeze(-1) - problem.b.detach()).abs().sum(-1)
     status = Status.CONVERGED if all(s.optimal for s in solved) else Status.MAX_ITER
     if status is not Status.CONVERGED:
-        warnings.warn(
+        warn(
             "Exact transport stopped before it was optimal: the bounds of the result say how far. "
             "Use eps=... or fewer points.",
             NotConverged,
-            stacklevel=4,
         )
     return value, plan, status, error / problem.a.detach().sum(-1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from howfar import _checks
-from howfar._errors import NotConverged, ShapeError, complaint
+from howfar._errors import NotConverged, ShapeError, complaint, warn
 from howfar.measure import Measure, measures
 from howfar.optimal_transport.averaging import weighted_clouds
 
@@ -131,11 +130,10 @@ def gaussian_barycenter(
         if bool((change <= tol * covariance.norm(dim=(-2, -1))).all()):
             break
     else:
-        warnings.warn(
+        warn(
             f"gaussian_barycenter did not converge: it still moved by {change.max().item():.2g} after {max_iter} "
             "iterations. Raise max_iter, or accept a larger tol.",
             NotConverged,
-            stacklevel=2,
         )
     return GaussianFit(mean.to(dtype), covariance.to(dtype))
 

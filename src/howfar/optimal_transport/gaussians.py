@@ -64,14 +64,14 @@ def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction
     left, right = _wide(left), _wide(right)
     means = (left.mean() - right.mean()).square().sum(-1)
     spreads = _spread(left, correction), _spread(right, correction)
-    return (means + first_order("the Bures distance", _bures, *spreads)).to(dtype)
+    for moment in (means, *(s.square().sum((-2, -1)) for s in spreads)):
+        _checks.check_held(moment.detach(), "squares")
+    return _checks.check_held((means + first_order("the Bures distance", _bures, *spreads)).to(dtype), "squares")
 
 
 def _wide(measure: Measure) -> Measure:
     """The measure in float64 where the device has it: the distance is a small difference of large moments."""
-    if measure.points.device.type == "mps":
-        return measure
-    return Measure(measure.points.double(), measure.weights.double(), measure.uniform)
+    return measure if measure.points.device.type == "mps" else measure.to(torch.float64)
 
 
 def _spread(measure: Measure, correction: int) -> Tensor:

@@ -9,14 +9,13 @@ One measure against itself has f = g, and a map of its own in the same loop.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from howfar import _checks
-from howfar._errors import DomainError, NotConverged, complaint
+from howfar._errors import DomainError, NotConverged, complaint, warn
 from howfar.optimal_transport.acceleration import Anderson
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.status import Status
@@ -216,12 +215,11 @@ def _error(problem: LinearProblem, weights: Tensor, potential: Tensor, soft: Ten
     return gap.sum(-1) / torch.where(weights > 0, weights * wants, 0).sum(-1)
 
 
-def warn_unless_converged(solution: Solution, asked: str, stacklevel: int) -> None:
+def warn_unless_converged(solution: Solution, asked: str) -> None:
     """Warn with the figure and the remedy."""
     if solution.status is not Status.CONVERGED:
-        warnings.warn(
+        warn(
             f"{asked} did not converge: marginal error {solution.marginal_error.max().item():.2g} "
             f"after {solution.n_iter} iterations. {solution.status.message}",
             NotConverged,
-            stacklevel=stacklevel,
         )

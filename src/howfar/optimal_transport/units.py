@@ -17,7 +17,7 @@ def in_their_unit(x: Measure, y: Measure, p: float) -> tuple[Measure, Measure, T
     For orders above 2 they are in float64 where the device has it.
     """
     if p > _PLAIN_ORDER and x.points.device.type != "mps":
-        x, y = (Measure(m.points.double(), m.weights.double(), m.uniform) for m in (x, y))
+        x, y = x.to(torch.float64), y.to(torch.float64)
     unit = _extent(x.points.detach(), y.points.detach())
     x, y = (Measure(m.points / unit[..., None, None], m.weights, m.uniform) for m in (x, y))
     return x, y, unit
