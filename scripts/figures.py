@@ -196,6 +196,88 @@ def smallest_gan() -> Figure:
     return figure
 
 
+def two_shapes(n: int = 60) -> tuple[Tensor, Tensor]:
+    """A ring and two blobs, n points each."""
+    generator = torch.Generator().manual_seed(3)
+    angles = 2 * torch.pi * torch.arange(n, dtype=torch.float64) / n
+    ring = torch.stack([angles.cos(), angles.sin()], 1)
+    blobs = 0.15 * torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    blobs[: n // 2] += torch.tensor([2.5, 0.8], dtype=torch.float64)
+    blobs[n // 2 :] += torch.tensor([2.5, -0.8], dtype=torch.float64)
+    return ring, blobs
+
+
+def temperatures() -> Figure:
+    """What eps does: two plans, and the numbers that follow it."""
+    x, y = two_shapes()
+    mean = float(howfar.costs.SqEuclidean().matrix(x, y).mean())
+    figure, (left, middle, right) = _panels(3, height=3.2)
+    for axes, share in ((left, 0.2), (middle, 0.002)):
+        few = two_shapes(20)
+        howfar.plot.assignments(*few, howfar.transport(*few, eps=share * mean), ax=axes)
+        axes.get_legend().remove()
+        _title(axes, f"eps = {100 * share:g} % of the mean cost")
+    _plane(left, middle)
+    shares, costs, divergences = cost_by_temperature()
+    right.plot(shares, costs, color=ORANGE, label=r"$\langle P, C\rangle$")
+    right.plot(shares, divergences, color=BLUE, label="Sinkhorn divergence")
+    right.axhline(float(howfar.transport(x, y).value), color=GREY, linewidth=1, label="exact cost")
+    right.axhline(
+        float((x.mean(0) - y.mean(0)).square().sum()), color=GREY, linestyle=":", label="distance of the means"
+    )
+    right.set_xscale("log")
+    right.set_xlabel("eps, as a share of the mean cost", fontsize=9)
+    right.legend(fontsize=8, loc="upper left")
+    _title(right, "the numbers")
+    return figure
+
+
+def cost_by_temperature() -> tuple[list[float], list[float], list[float]]:
+    """Shares of the mean cost; <P, C> and the Sinkhorn divergence between the two shapes there."""
+    x, y = two_shapes()
+    mean = float(howfar.costs.SqEuclidean().matrix(x, y).mean())
+    shares = [10 ** (k / 4) for k in range(-12, 9)]
+    costs = [float(howfar.sinkhorn_distance(x, y, eps=share * mean)) for share in shares]
+    return shares, costs, [float(howfar.sinkhorn_divergence(x, y, eps=share * mean)) for share in shares]
+
+
+def bounds_by_temperature() -> tuple[list[float], list[float], list[float]]:
+    """Shares of the mean cost; certified lower and upper bounds on the exact cost there."""
+    x, y = two_shapes()
+    mean = float(howfar.costs.SqEuclidean().matrix(x, y).mean())
+    shares = [10 ** (k / 4) for k in range(-14, 1)]
+    bounds = [howfar.transport(x, y, eps=share * mean).bounds for share in shares]
+    return shares, [float(lower) for lower, _ in bounds], [float(upper) for _, upper in bounds]
+
+
+def certificate() -> Figure:
+    """Both bounds close on the exact cost as eps falls."""
+    figure, (axes,) = _panels(1, height=3.4, width=6.4)
+    shares, lower, upper = bounds_by_temperature()
+    axes.fill_between(shares, lower, upper, color=BLUE, alpha=0.2, linewidth=0)
+    axes.plot(shares, upper, color=BLUE, label="upper: the plan, rounded to the marginals")
+    axes.plot(shares, lower, color=ORANGE, label="lower: a dual feasible pair")
+    axes.axhline(float(howfar.transport(*two_shapes()).value), color=GREY, linewidth=1, label="exact cost")
+    axes.set_xscale("log")
+    axes.set_xlabel("eps, as a share of the mean cost")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def means_between() -> Figure:
+    """Barycentres on the way from a ring to two blobs."""
+    x, y = two_shapes()
+    figure, panels = _panels(4, height=2.6)
+    for axes, share in zip(panels, (0.0, 1 / 3, 2 / 3, 1.0), strict=True):
+        r = howfar.barycenter([x, y], [1 - share, share], generator=torch.Generator().manual_seed(0))
+        for cloud in (x, y):
+            axes.plot(*cloud.T.numpy(), ".", color=GREY, markersize=2)
+        axes.plot(*r.points.T.numpy(), ".", color=BLUE, markersize=5)
+        _title(axes, f"weights {1 - share:.2f}, {share:.2f}")
+    _plane(*panels)
+    return figure
+
+
 @dataclass(frozen=True)
 class Picture:
     """A file and how to draw it."""
@@ -210,6 +292,9 @@ PICTURES = (
     Picture("separation.png", separation),
     Picture("one_point.png", one_point_against_one),
     Picture("smallest_gan.png", smallest_gan),
+    Picture("temperatures.png", temperatures),
+    Picture("certificate.png", certificate),
+    Picture("barycenters.png", means_between),
 )
 
 

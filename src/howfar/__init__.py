@@ -45,14 +45,24 @@ from howfar.kernel_distances import mmd2 as mmd2
 from howfar.kernel_distances import multi_kernel_mmd as multi_kernel_mmd
 from howfar.kernel_distances import witness as witness
 from howfar.measure import Measure as Measure
+from howfar.optimal_transport import AffineMap as AffineMap
+from howfar.optimal_transport import Barycenter as Barycenter
+from howfar.optimal_transport import GaussianFit as GaussianFit
 from howfar.optimal_transport import OTResult as OTResult
 from howfar.optimal_transport import Status as Status
+from howfar.optimal_transport import barycenter as barycenter
 from howfar.optimal_transport import frechet_distance as frechet_distance
+from howfar.optimal_transport import gaussian_barycenter as gaussian_barycenter
+from howfar.optimal_transport import gaussian_map as gaussian_map
 from howfar.optimal_transport import gaussian_wasserstein as gaussian_wasserstein
+from howfar.optimal_transport import max_sliced_wasserstein as max_sliced_wasserstein
 from howfar.optimal_transport import sinkhorn_distance as sinkhorn_distance
 from howfar.optimal_transport import sinkhorn_divergence as sinkhorn_divergence
+from howfar.optimal_transport import sinkhorn_divergence_grid as sinkhorn_divergence_grid
 from howfar.optimal_transport import sliced_wasserstein as sliced_wasserstein
+from howfar.optimal_transport import sliced_wasserstein_estimate as sliced_wasserstein_estimate
 from howfar.optimal_transport import transport as transport
+from howfar.optimal_transport import transport_grid as transport_grid
 from howfar.optimal_transport import transport_matrix as transport_matrix
 from howfar.optimal_transport import wasserstein as wasserstein
 from howfar.results import Estimate as Estimate
@@ -61,12 +71,15 @@ from howfar.two_sample import two_sample_test as two_sample_test
 
 __all__ = [
     "GENERATORS",
+    "AffineMap",
     "BackendUnavailable",
+    "Barycenter",
     "Comparison",
     "DataError",
     "DerivativeUnavailable",
     "DomainError",
     "Estimate",
+    "GaussianFit",
     "Generator",
     "HowfarError",
     "HowfarWarning",
@@ -82,12 +95,15 @@ __all__ = [
     "__version__",
     "adversarial",
     "alpha_divergence",
+    "barycenter",
     "chi2",
     "compare",
     "costs",
     "energy_distance",
     "f_divergence",
     "frechet_distance",
+    "gaussian_barycenter",
+    "gaussian_map",
     "gaussian_wasserstein",
     "hellinger",
     "histogram",
@@ -96,6 +112,7 @@ __all__ = [
     "kernels",
     "kl",
     "load",
+    "max_sliced_wasserstein",
     "mmd",
     "mmd2",
     "multi_kernel_mmd",
@@ -107,8 +124,11 @@ __all__ = [
     "reverse_kl",
     "sinkhorn_distance",
     "sinkhorn_divergence",
+    "sinkhorn_divergence_grid",
     "sliced_wasserstein",
+    "sliced_wasserstein_estimate",
     "transport",
+    "transport_grid",
     "transport_matrix",
     "triangular",
     "tv",

@@ -108,6 +108,15 @@ _ROWS = (
         random=True,
     ),
     _transport(
+        "max_sliced_wasserstein",
+        optimal_transport.max_sliced_wasserstein,
+        "data",
+        "Wasserstein distance on the line, along the direction in which it is largest",
+        degree=1.0,
+        second_order=False,
+        random=True,
+    ),
+    _transport(
         "gaussian_wasserstein",
         optimal_transport.gaussian_wasserstein,
         "data",

@@ -77,3 +77,24 @@ def test_points_that_follow_the_loss_arrive() -> None:
     assert path.shape == (21, 20, 2)
     start, end = (howfar.wasserstein(points, y + 1) for points in (path[0], path[-1]))
     assert float(end) < float(start) / 5
+
+
+def test_the_numbers_of_a_temperature_go_where_the_page_says() -> None:
+    x, y = figures.two_shapes()
+    exact = float(howfar.transport(x, y).value)
+    shares, costs, divergences = figures.cost_by_temperature()
+    assert shares == sorted(shares)
+    assert costs == sorted(costs)
+    assert divergences == sorted(divergences, reverse=True)
+    assert costs[0] == pytest.approx(exact, rel=2e-3)
+    assert divergences[0] == pytest.approx(exact, rel=2e-3)
+    assert divergences[-1] == pytest.approx(float((x.mean(0) - y.mean(0)).square().sum()), rel=2e-3)
+
+
+def test_the_bounds_close_on_the_exact_cost() -> None:
+    exact = float(howfar.transport(*figures.two_shapes()).value)
+    _, lower, upper = figures.bounds_by_temperature()
+    assert all(low <= exact + 1e-9 and exact - 1e-9 <= up for low, up in zip(lower, upper, strict=True))
+    gaps = [up - low for low, up in zip(lower, upper, strict=True)]
+    assert gaps == sorted(gaps)
+    assert gaps[0] < 0.01 * exact

@@ -20,7 +20,9 @@ EACH = pytest.mark.parametrize("row", DISTANCES, ids=[row.name for row in DISTAN
 FAMILIES = ("optimal_transport", "kernel_distances", "f_divergences")
 NOT_DISTANCES = {
     "f_divergence": "of any generator: its named ones are rows",
+    "gaussian_map": "a map between the Gaussian fits",
     "histogram": "two samples to probabilities",
+    "sliced_wasserstein_estimate": "a row's value with its standard error",
     "transport": "a result, whose value is the cost",
     "transport_matrix": "a result, of a cost matrix",
     "witness": "a function of points",
@@ -37,11 +39,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "frechet_distance": {"correction": 1},
     "gaussian_wasserstein": {"correction": 1},
     "kl": {"from_logits": True},
+    "max_sliced_wasserstein": {"p": 1.5},
     "mmd": {"kernel": "imq", "estimator": "biased"},
     "mmd2": {"kernel": howfar.kernels.Gaussian(0.8), "estimator": "unbiased"},
     "renyi": {"alpha": 3.0},
     "sinkhorn_divergence": {"blur": 0.5, "reach": 2.0, "cost": "euclidean"},
-    "sliced_wasserstein": {"p": 1.5, "n_projections": 7},
+    "sliced_wasserstein": {"p": 1.5, "n_projections": 7, "directions": "independent"},
     "wasserstein": {"p": 1.0, "cost": "cityblock"},
 }
 """Options other than the default, for every row that has any of its own."""

@@ -26,8 +26,11 @@ FILES = {"howfar.costs": ast.ClassDef, "howfar.kernels": ast.ClassDef, "howfar.p
 NAMESPACES = (*FOLDERS, *FILES)
 
 RETURNED = {
+    "AffineMap",
+    "Barycenter",
     "Comparison",
     "Estimate",
+    "GaussianFit",
     "Measure",
     "OTResult",
     "Row",
@@ -171,6 +174,9 @@ PROMISED = {
     "sinkhorn_distance": f"{POINTS} * eps",
     "sinkhorn_divergence": f"{POINTS} * eps blur reach",
     "sliced_wasserstein": f"{POINTS} * p n_projections generator",
+    "max_sliced_wasserstein": f"{POINTS} * p generator",
+    "barycenter": "clouds weights *",
+    "transport_grid": f"{WEIGHTS} * spacing eps blur reach accuracy",
     "gaussian_wasserstein": f"{POINTS} *",
     "frechet_distance": f"{POINTS} *",
     "mmd2": f"{POINTS} * kernel bandwidth estimator",

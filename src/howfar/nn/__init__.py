@@ -19,6 +19,7 @@ from howfar.nn.distances import Frechet as Frechet
 from howfar.nn.distances import GaussianWasserstein as GaussianWasserstein
 from howfar.nn.distances import Hellinger as Hellinger
 from howfar.nn.distances import Jeffreys as Jeffreys
+from howfar.nn.distances import MaxSlicedWasserstein as MaxSlicedWasserstein
 from howfar.nn.distances import NeymanChi2 as NeymanChi2
 from howfar.nn.distances import Renyi as Renyi
 from howfar.nn.distances import ReverseKL as ReverseKL
@@ -47,6 +48,7 @@ __all__ = [
     "Hellinger",
     "Jeffreys",
     "MMDLoss",
+    "MaxSlicedWasserstein",
     "NeymanChi2",
     "Renyi",
     "ReverseKL",

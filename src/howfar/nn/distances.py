@@ -100,6 +100,12 @@ class SlicedWasserstein(Distance):
     row = "sliced_wasserstein"
 
 
+class MaxSlicedWasserstein(Distance):
+    """`howfar.max_sliced_wasserstein`."""
+
+    row = "max_sliced_wasserstein"
+
+
 class GaussianWasserstein(Distance):
     """`howfar.gaussian_wasserstein`."""
 

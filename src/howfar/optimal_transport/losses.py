@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from howfar import _checks, costs
@@ -13,8 +12,9 @@ from howfar.geometry import between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike
 from howfar.optimal_transport import one_dimensional, solve
+from howfar.optimal_transport.debiasing import debiased
 from howfar.optimal_transport.problem import LinearProblem
-from howfar.optimal_transport.sinkhorn import Sinkhorn, warn_unless_converged
+from howfar.optimal_transport.sinkhorn import Sinkhorn
 from howfar.optimal_transport.units import in_their_unit
 
 
@@ -138,28 +138,17 @@ def sinkhorn_divergence(
     """
     left, right = solve.widened(*measures(x, y, a, b, normalised=reach is None))
     ground = costs.resolve(cost)
-    solver = Sinkhorn(tol=tol, max_iter=max_iter)
-
     across = between(left.points, right.points, ground, backend)
     strength = solve.required_temperature(eps, blur, across, left.weights, right.weights)
     rho = solve.marginal_weight(reach, across)
 
-    def value(one: Measure, other: Measure) -> Tensor:
-        geometry = between(one.points, other.points, ground, backend)
+    def problem(one: Measure, other: Measure) -> LinearProblem:
+        geometry = across if one is not other else between(one.points, other.points, ground, backend)
         symmetric = one is other and ground.swapped() is ground
-        problem = LinearProblem(geometry, one.weights, other.weights, strength, rho, symmetric)
-        out, solution, _ = solve.solve_entropic(problem, solver)
-        warn_unless_converged(solution, "sinkhorn_divergence")
-        return out
+        return LinearProblem(geometry, one.weights, other.weights, strength, rho, symmetric)
 
-    across_value = value(left, right)
-    divergence = across_value - 0.5 * value(left, left) - 0.5 * value(right, right)
-    if reach is not None:
-        divergence = divergence + 0.5 * strength * (left.mass() - right.mass()).square()
-    # What is below zero by less than the solver promised is zero; its derivative is left as it is.
-    noise = solver.promised(left.points.dtype) * across_value.detach().abs()
-    low = divergence.detach()
-    return divergence - torch.where((low < 0) & (low >= -noise), low, 0)
+    sides = problem(left, right), problem(left, left), problem(right, right)
+    return debiased(*sides, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence")
 
 
 def _weights(measure: Measure) -> Tensor | None:

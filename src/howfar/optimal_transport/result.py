@@ -11,7 +11,7 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DerivativeUnavailable, DomainError, ShapeError, complaint
-from howfar.geometry import PointCloud
+from howfar.geometry import Grid, PointCloud
 from howfar.optimal_transport import certificate, implicit
 from howfar.optimal_transport.exact import SparsePlan
 from howfar.optimal_transport.problem import LinearProblem
@@ -98,11 +98,14 @@ class OTResult:
         return v.expand(*self.problem.geometry.batch, *v.shape[-2:]), single
 
     def _cloud(self) -> PointCloud:
-        if not isinstance(self.problem.geometry, PointCloud):
+        geometry = self.problem.geometry
+        if isinstance(geometry, Grid):
+            return PointCloud(geometry.points("x"), geometry.points("y"), geometry.cost, geometry.backend)
+        if not isinstance(geometry, PointCloud):
             raise DomainError(
                 complaint("map", "points", "a cost matrix", "Use howfar.transport(x, y, ...), or r.apply(values).")
             )
-        return self.problem.geometry
+        return geometry
 
 
 @dataclass(frozen=True)
@@ -168,13 +171,14 @@ class EntropicResult(OTResult):
     def map(self, z: Any = None) -> Tensor:
         """Averages of y under the rows of the plan; new points take their row from the potential g."""
         cloud = self._cloud()
+        geometry = self.problem.geometry
         if z is not None:
             points = _checks.check_points(z, "z").to(cloud.x.dtype)
             _checks.check_same_space(cloud.x, points, "x", "z")
             batch = _checks.check_batch(cloud.batch, points.shape[:-2], "x", "z")
-            cloud = PointCloud(points.expand(*batch, *points.shape[-2:]), cloud.y, cloud.cost, cloud.backend)
+            geometry = PointCloud(points.expand(*batch, *points.shape[-2:]), cloud.y, cloud.cost, cloud.backend)
         h = self._shifted_y(self._potentials()[1])
-        return cloud.softmin_apply(h, cloud.y, self.problem.eps, "x")[1].to(self.value.dtype)
+        return geometry.softmin_apply(h, cloud.y, self.problem.eps, "x")[1].to(self.value.dtype)
 
     def _potentials(self) -> tuple[Tensor, Tensor]:
         return implicit.potentials(self.problem, *self.solution)

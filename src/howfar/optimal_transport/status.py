@@ -14,6 +14,11 @@ class Status(Enum):
     )
     PRECISION = "The marginal error stopped falling at the rounding of float64. Raise eps or tol."
 
+    RESTED = "The last step moved by less than tol."
+    MOVING = (
+        "max_iter was reached while the answer still moved by more than tol. Raise max_iter, or accept a larger tol."
+    )
+
     @property
     def message(self) -> str:
         """The sentence."""

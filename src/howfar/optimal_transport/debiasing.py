@@ -1,0 +1,30 @@
+"""Entropic transport less what it costs a measure to be carried to itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.sinkhorn import Sinkhorn, warn_unless_converged
+from howfar.optimal_transport.solve import solve_entropic
+
+
+def debiased(across: LinearProblem, x: LinearProblem, y: LinearProblem, solver: Sinkhorn, asked: str) -> Tensor:
+    """OT(across) - OT(x) / 2 - OT(y) / 2 + eps (mass_a - mass_b)^2 / 2, (...), in units of the cost.
+
+    `x` and `y` are the problems of either side with itself. Masses differ only where marginals are soft.
+    """
+    values = []
+    for problem in (across, x, y):
+        value, solution, _ = solve_entropic(problem, solver)
+        warn_unless_converged(solution, asked)
+        values.append(value)
+    divergence = values[0] - 0.5 * values[1] - 0.5 * values[2]
+    if across.rho is not None:
+        gap = across.a.sum(-1) - across.b.sum(-1)
+        divergence = divergence + (0.5 * across.eps * gap.square()).to(divergence.dtype)
+    # What is below zero by less than the solver promised is zero; its derivative is left as it is.
+    noise = solver.promised(across.a.dtype) * values[0].detach().abs()
+    low = divergence.detach()
+    return divergence - torch.where((low < 0) & (low >= -noise), low, 0)
