@@ -164,27 +164,48 @@ def test_version_and_help(capsys):
         ("compare a.csv", "Missing argument 'current'. Try `howfar --help`."),
         ("compare a.csv same.csv --alhpa 0.1", "No such option: --alhpa (Possible options: --alpha, --help). Try"),
         ("compare a.csv same.csv --alpha x", "Invalid value for '--alpha': "),
-        ("compare a.csv same.csv --alpha 2", "alpha: expected a level between 0 and 1, got 2. Pass alpha=0.05."),
+        ("compare a.csv same.csv --alpha 2", "--alpha: expected a level between 0 and 1, got 2. Pass --alpha=0.05."),
+        ("compare a.csv same.csv --alpha nan", "--alpha: expected a finite number, got nan. Pass --alpha as a finite"),
+        ("compare a.csv same.csv --tolerance=-1", "--tolerance: expected a share between 0 and 1, got -1. It is an"),
+        (
+            "compare a.csv same.csv --permutations 9",
+            (
+                "--permutations: expected at least 19, got 9. The smallest p-value is 1 / (--permutations + 1), which has "
+                "to reach --alpha = 0.05."
+            ),
+        ),
+        (
+            "compare a.csv same.csv --max-rows 9",
+            "--max-rows: expected an integer >= 100, got 9. Pass a larger --max-rows.",
+        ),
         ("compare a.csv same.csv --seed=-1", "--seed: expected 0 <= seed < 2**63, got -1. Pass a smaller number."),
         ("compare a.csv nothing.csv", "nothing.csv: expected a file, got nothing at this path. Check the path."),
         (
             "compare a.csv array.npy",
             "a.csv: expected a column in common with array.npy that can be compared, got 'x', ",
         ),
-        ("compare a.csv same.csv --columns z", "columns: expected names that a.csv has, got 'z'."),
+        ("compare a.csv same.csv --columns z", "--columns: expected names that a.csv has, got 'z'."),
         ("compare a.csv same.csv --out no/r.html", "--out: expected a file in a folder that exists, got "),
         ("compare a.csv same.csv --out .", "--out: expected a file, got a folder, '.'. Pass report.html."),
-        ("distance a.csv same.csv --metric wassersten", "metric: expected one of energy_distance, "),
+        (
+            "compare a.csv same.csv --out a.csv",
+            "--out: expected a file of its own, got a.csv, which is one of the tables. Pass report.html.",
+        ),
+        (
+            "report a.csv --out ./a.csv",
+            "--out: expected a file of its own, got a.csv, which is what the report is made from. Pass report.html.",
+        ),
+        ("distance a.csv same.csv --metric wassersten", "--metric: expected one of energy_distance, "),
         (
             "distance a.csv same.csv --metric js",
             (
-                "metric: expected a distance between points, which rows of a table are, got js, which compares "
+                "--metric: expected a distance between points, which rows of a table are, got js, which compares "
                 "probabilities. Pass one of energy_distance, frechet_distance, "
             ),
         ),
         (
             "distance a.csv same.csv --metric ,",
-            "metric: expected at least one name, got none. `howfar list` shows them.",
+            "--metric: expected at least one name, got none. `howfar list` shows them.",
         ),
         ("report a.csv --out r.html", "a.csv: result: expected the JSON of a comparison, got text that is not"),
         ("report array.npy --out r.html", "array.npy: expected JSON in UTF-8, got other bytes. Save it with"),
@@ -198,6 +219,73 @@ def test_what_cannot_be_done_is_one_line_on_standard_error_and_exits_with_two(ca
     assert out == ""
     assert err.startswith(f"howfar: {message}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_place_that_cannot_be_written_is_named_before_the_work(capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, _: Path(path).resolve() != Path.cwd())
+    monkeypatch.setattr("howfar.comparison.compare", None)
+    assert run(["compare", "a.csv", "same.csv", "--out", "r.html"]) == 2
+    assert (
+        capsys.readouterr().err == "howfar: --out: expected a file that can be written, got r.html. Check its rights.\n"
+    )
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_report_that_fails_leaves_the_result_on_the_terminal(capsys, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "r.html")
+
+    monkeypatch.setattr("howfar.comparison.Comparison.to_html", full)
+    assert run(["compare", "a.csv", "moved.parquet", "--out", "r.html"]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("The two tables differ: ")
+    assert err == "howfar: r.html: No space left on device. Check the path and its rights.\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.usefixtures("tables")
+def test_output_that_cannot_be_written_is_said():
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "howfar", "list"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=_environment())
+    assert done.returncode == 2
+    assert done.stderr == "howfar: standard output: No space left on device. Check the path and its rights.\n"
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_without_a_standard_output_the_exit_code_speaks(options, monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    assert run(["compare", "a.csv", "moved.parquet", *options]) == 1
+    assert run(["compare", "a.csv", "nothing.csv", *options]) == 2
+    assert run(["list"]) == 0
+
+
+def test_names_that_hold_commas_are_quoted_and_blank_ones_are_seen(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    pl.DataFrame({"price, EUR": np.arange(30), "": np.arange(30), "x" * 500: np.arange(30), "y": 1}).write_csv(path)
+    assert run(["compare", str(path), str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("(blank)  ") for line in lines)
+    assert max(map(len, lines)) < 300
+    assert run(["compare", str(path), str(path), "--columns", '"price, EUR", y']) == 0
+    out = capsys.readouterr().out
+    assert "price, EUR  numeric" in out
+    assert "(blank)" not in out
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_conflict_is_told_once(capsys, tables):
+    pl.DataFrame({"x": ["one", "two"] * 30, "y": np.arange(60.0)}).write_csv(tables / "text.csv")
+    assert run(["compare", "a.csv", "text.csv", "--columns", "y"]) in (0, 1)
+    run(["compare", "a.csv", "text.csv"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("not compared: x"))
+    assert line == (
+        "not compared: x: numeric in the reference and categorical in the current table, where the current table holds text "
+        "such as 'one', 'two'. Give the column one type on both sides."
+    )
 
 
 @pytest.mark.usefixtures("tables")

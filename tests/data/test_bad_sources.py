@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -384,3 +385,29 @@ def test_damage_is_never_another_error(extension: str, folder: Path) -> None:
         except _errors.DataError:
             refused += 1
     assert refused > 20
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("", "source: expected a path, got an empty text. Pass a file."),
+        (
+            "https://example.org/a.csv",
+            "https://example.org/a.csv: expected a file, got an address. Download it first.",
+        ),
+    ],
+)
+def test_what_is_no_path(source, message):
+    with pytest.raises(_errors.DataError) as caught:
+        load(source)
+    assert str(caught.value) == message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_no_empty_file(tmp_path):
+    """As in `howfar compare <(zcat a.csv.gz) b.csv`."""
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(
+        _errors.DataError, match=r"expected a regular file, got a pipe or a device\. Save it first, in a"
+    ):
+        load(tmp_path / "a.csv")

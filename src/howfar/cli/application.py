@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -26,6 +28,16 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+_OPTIONS = {
+    "alpha": "--alpha",
+    "columns": "--columns",
+    "max_rows": "--max-rows",
+    "metric": "--metric",
+    "n_permutations": "--permutations",
+    "tolerance": "--tolerance",
+}
+"""Argument of a function -> what a user of the command line types."""
+
 app = typer.Typer(
     name="howfar",
     help="How far apart are two distributions? As a number, as a test, and where.",
@@ -38,7 +50,9 @@ app = typer.Typer(
 
 Reference = Annotated[str, typer.Argument(help="The table to compare with: a file or a folder.", show_default=False)]
 Current = Annotated[str, typer.Argument(help="The table that may have moved.", show_default=False)]
-Columns = Annotated[list[str] | None, typer.Option(help="Only these columns: names with commas between.")]
+Columns = Annotated[
+    list[str] | None, typer.Option(help="Only these columns: names with commas between, in quotes where they hold one.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 Seed = Annotated[int, typer.Option(help="Seed of all that is drawn at random.")]
 MaxRows = Annotated[int, typer.Option(help="Rows a side for distances over all columns; more are subsampled.")]
@@ -130,10 +144,11 @@ def report(
 
 
 def _names(given: list[str] | None) -> list[str] | None:
-    """Names from an option that may be repeated and may hold commas."""
+    """Names from an option that may be repeated, commas between them; one that holds a comma stands in quotes."""
     if not given:
         return None
-    return [name.strip() for part in given for name in part.split(",") if name.strip()]
+    parts = csv.reader(given, skipinitialspace=True)
+    return [name.strip() for part in parts for name in part if name.strip()]
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -146,7 +161,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         except TyperException as error:
             return _refuse(error)
         except HowfarError as error:
-            printing.complain(str(error))
+            printing.complain(_as_typed(str(error)))
         except OSError as error:
             printing.complain(f"{error.filename or 'files'}: {error.strerror or error}. Check the path and its rights.")
         except MemoryError as error:
@@ -157,6 +172,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
         else:
             return int(code or 0)
     return ExitCode.NOT_MEASURED
+
+
+def _as_typed(message: str) -> str:
+    """A complaint about an argument of a function, in the words of the command line."""
+    if message.partition(":")[0] not in _OPTIONS:
+        return message
+    for argument, option in _OPTIONS.items():
+        # Those that are words of a sentence too are options only at its head.
+        pattern = rf"^{argument}(?=:)" if argument in ("columns", "metric") else rf"(?<![\w./-]){argument}\b"
+        message = re.sub(pattern, option, message)
+    return message
 
 
 def _refuse(error: TyperException) -> int:

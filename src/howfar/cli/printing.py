@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,18 +39,13 @@ def safe(text: str) -> str:
 
 def out(text: str = "") -> None:
     """One piece of text to standard output, as it is."""
-    with _quiet_pipe():
-        _lenient(sys.stdout)
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+    _write(sys.stdout, text)
 
 
 def complain(text: str) -> None:
     """One line to standard error."""
-    with _quiet_pipe():
-        _lenient(sys.stderr)
-        sys.stderr.write(f"howfar: {safe(' '.join(text.split()))}\n")
-        sys.stderr.flush()
+    with contextlib.suppress(OSError):  # there is no place left to say that there is none
+        _write(sys.stderr, f"howfar: {safe(' '.join(text.split()))}")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[str] = ()) -> None:
@@ -63,16 +59,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iter
     from rich.table import Table
     from rich.text import Text
 
-    console = _console()
     right = set(numbers)
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in header:
         drawn.add_column(Text(title), justify="right" if title in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(safe(cell)) for cell in row))
-    with console.capture() as capture:
-        console.print(drawn)
-    out("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    # On paper first: rich would write to a stream that may be full or closed.
+    paper = io.StringIO()
+    _console(paper).print(drawn)
+    out("\n".join(line.rstrip() for line in paper.getvalue().splitlines()))
 
 
 @contextlib.contextmanager
@@ -105,30 +101,39 @@ def _ignore(_share: float) -> None:
     """No one watches."""
 
 
-def _console() -> Console:
+def _console(paper: TextIO) -> Console:
+    """A console that draws on paper as it would on standard output."""
     from rich.console import Console
 
-    _lenient(sys.stdout)
-    console = Console(highlight=False, markup=False, emoji=False)
-    return console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=_PIPE_WIDTH)
+    width = None if is_terminal() else _PIPE_WIDTH
+    return Console(file=paper, force_terminal=is_terminal(), highlight=False, markup=False, emoji=False, width=width)
 
 
 def is_terminal() -> bool:
     """Whether standard output is read by a person now."""
-    return _console().is_terminal
+    from rich.console import Console
+
+    return Console().is_terminal
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    """A line to a stream; None is one that was closed before the program began, and takes it in silence.
+
+    A reader that has left (`| head`) is no error: the rest goes nowhere, and the exit code stays what it was.
+    """
+    if stream is None:
+        return
+    _lenient(stream)
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def _lenient(stream: Any) -> None:
     """Let a stream of a narrow encoding show an escape where it has no such character."""
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
-
-
-@contextlib.contextmanager
-def _quiet_pipe() -> Iterator[None]:
-    """A reader that has left (`| head`) is no error: the rest goes nowhere, and the exit code stays what it was."""
-    try:
-        yield
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())

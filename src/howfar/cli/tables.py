@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ def compare(
 ) -> int:
     """Compare, print, write; 1 when different, else 0."""
     if out is not None:
-        _check_writable(out)
+        _check_writable(out, (reference, current), "one of the tables")
     with printing.progress("comparing") as progress:
         result = comparison.compare(
             reference,
@@ -44,13 +45,13 @@ def compare(
             generator=_generator(seed),
             progress=progress,
         )
-    if out is not None:
-        result.to_html(out)
     if as_json:
         printing.out(result.to_json())
     else:
         _print(result)
-        if out is not None:
+    if out is not None:
+        result.to_html(out)
+        if not as_json:
             printing.out(f"\nReport: {printing.safe(str(out))}")
     return int(result.verdict.different)
 
@@ -89,7 +90,7 @@ def distance(
 
 def report(result: Path, *, out: Path) -> None:
     """Write the report of a comparison that was saved as JSON."""
-    _check_writable(out)
+    _check_writable(out, (str(result),), "what the report is made from")
     try:
         text = result.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -113,12 +114,18 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def _check_writable(path: Path) -> None:
-    """Before the work, not after it."""
+def _check_writable(path: Path, sources: tuple[str, ...], role: str) -> None:
+    """Before the work, not after it; and never over what was read."""
     if path.is_dir():
         raise DataError(complaint("--out", "a file", f"a folder, '{path}'", f"Pass {path / 'report.html'}."))
     if not path.parent.is_dir():
         raise DataError(complaint("--out", "a file in a folder that exists", str(path), f"Create {path.parent} first."))
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise DataError(complaint("--out", "a file that can be written", str(path), "Check its rights."))
+    for source in map(Path, sources):
+        if path.exists() and source.exists() and path.samefile(source):
+            got = f"{path}, which is {role}"
+            raise DataError(complaint("--out", "a file of its own", got, f"Pass {path.parent / 'report.html'}."))
 
 
 def _print(result: Comparison) -> None:
@@ -148,7 +155,7 @@ def _print_columns(columns: tuple[ColumnComparison, ...]) -> None:
     header = ["column", "kind", "differs", "effect", "adjusted p", "what moved"] + ["missing", "its p"] * gaps
     rows = [
         [
-            column.name,
+            wording.name(column.name),
             column.kind,
             "yes" if column.moved else "no",
             _effect(column.effect),
@@ -181,14 +188,12 @@ def _remarks(result: Comparison) -> list[str]:
     lines = []
     for side, names in (("reference", result.only_in_reference), ("current", result.only_in_current)):
         if names:
-            lines.append(f"only in {side}, not compared: {', '.join(names)}")
+            lines.append(f"only in {side}, not compared: {', '.join(map(wording.name, names))}")
     for conflict in result.conflicts:
-        lines.append(
-            f"not compared: {conflict.column} ({conflict.reference} against {conflict.current}): {conflict.reason}"
-        )
+        lines.append(f"not compared: {wording.name(conflict.column)}: {conflict.reason}")
     for ignored in result.ignored:
         where = "" if ignored.side == "both" else f" ({ignored.side})"
-        lines.append(f"not compared: {ignored.column}{where}: {ignored.reason}")
+        lines.append(f"not compared: {wording.name(ignored.column)}{where}: {ignored.reason}")
     if result.subsample is not None:
         sizes = f"{result.subsample.rows_reference} and {result.subsample.rows_current} rows"
         lines.append(f"subsample of {sizes}: {result.subsample.reason}")

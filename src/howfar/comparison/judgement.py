@@ -79,8 +79,8 @@ def _difference(p_value: float, moved: Sequence[ColumnComparison], n_columns: in
         )
     first = moved[0]
     if n_columns == 1:
-        return f"{start}`{first.name}` moved: {_move(first)}."
-    most = f"`{first.name}`: {_move(first)}"
+        return f"{start}`{wording.name(first.name)}` moved: {_move(first)}."
+    most = f"`{wording.name(first.name)}`: {_move(first)}"
     if len(moved) == 1:
         return f"{start}1 of {n_columns} columns moved, {most}."
     return f"{start}{len(moved)} of {n_columns} columns moved, most of all {most}."

@@ -86,7 +86,7 @@ def _of_levels(sample: ColumnSample, levels: list[Level]) -> str:
         rates = [sample.moments(side)[0] for side in (0, 1)]
         return f"true {wording.share(rates[0])} -> {wording.share(rates[1])}"
     first = levels[0]
-    return f"'{first.label}' {wording.share(first.reference)} -> {wording.share(first.current)}"
+    return f"'{wording.brief(first.label)}' {wording.share(first.reference)} -> {wording.share(first.current)}"
 
 
 def _of_location(location: Location, unit: str) -> str | None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from howfar.report.numbers import number, p_value, share
+from howfar.report.wording import brief, name
 
-__all__ = ["apart", "count", "listing", "moment", "number", "p_value", "share", "span_unit"]
+__all__ = ["apart", "brief", "count", "listing", "moment", "name", "number", "p_value", "share", "span_unit"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -80,7 +81,7 @@ def listing(names: Sequence[str], *, most: int = 3) -> str:
         >>> listing(["a", "b"]), listing(["a", "b", "c", "d", "e"])
         ('`a` and `b`', '`a`, `b`, `c` and 2 more')
     """
-    shown = [f"`{name}`" for name in names[:most]]
+    shown = [f"`{name(one)}`" for one in names[:most]]
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

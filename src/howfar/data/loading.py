@@ -68,10 +68,14 @@ def load(source: Any, *, name: str | None = None) -> Table:
 
 
 def _read(text: str) -> Source:
+    if not text:
+        raise refuse("source", "a path", "an empty text", "Pass a file.")
     path, key = Path(text), None
     if "::" in text and not path.exists():
         text, _, key = text.rpartition("::")
         path = Path(text)
+    if not path.exists() and "://" in text:
+        raise refuse(text, "a file", "an address", "Download it first.")
     if not path.exists():
         there = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise refuse(path, "a file", "nothing at this path", nearest(path.name, there, "Check the path."))
@@ -88,6 +92,10 @@ def _read(text: str) -> Source:
 
 
 def _read_file(path: Path, key: str | None) -> Source:
+    if not path.is_file():
+        raise refuse(
+            path, "a regular file", "a pipe or a device", "Save it first, in a file whose name tells its format."
+        )
     if not path.stat().st_size:
         raise refuse(path, "a file with content", "an empty file", "Check the export that made the file.")
     suffixes = [suffix.lower() for suffix in path.suffixes]
