@@ -224,11 +224,9 @@ def _shortlist(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
     n, m = problem.geometry.shape
     j = problem.geometry.nearest(g, min(_SHORTLIST, m), "x")[1]
     i = problem.geometry.nearest(f, min(_SHORTLIST, n), "y")[1]
-    return torch.unique(
-        torch.cat(
-            [(torch.arange(n).unsqueeze(-1) * m + j).flatten(), (i * m + torch.arange(m).unsqueeze(-1)).flatten()]
-        )
-    )
+    rows, columns = torch.arange(n).unsqueeze(-1), torch.arange(m).unsqueeze(-1)
+    codes: Tensor = torch.unique(torch.cat([(rows * m + j).flatten(), (i * m + columns).flatten()]))
+    return codes
 
 
 def _violated(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
@@ -242,7 +240,8 @@ def _violated(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
         return rows
     values, i = problem.geometry.nearest(f, min(_PRICED, n), "y")
     bad = values - g.unsqueeze(-1) < -tolerance
-    return torch.unique(torch.cat([rows, (i * m + torch.arange(m).unsqueeze(-1))[bad]]))
+    codes: Tensor = torch.unique(torch.cat([rows, (i * m + torch.arange(m).unsqueeze(-1))[bad]]))
+    return codes
 
 
 def _on_the_matrix(problem: LinearProblem) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor], bool]:
