@@ -354,6 +354,14 @@ def test_a_subsample_is_said_and_the_columns_use_all_rows():
     assert max(rows) > 200
 
 
+@pytest.mark.parametrize(("n", "m"), [(101, 101), (102, 160), (101, 99)])
+def test_tables_just_above_the_limit_of_rows(n, m):
+    generator = torch.Generator().manual_seed(0)
+    reference, current = torch.randn(n, 2, generator=generator), torch.randn(m, 2, generator=generator)
+    assert not compare(reference, current, max_rows=100).verdict.different
+    assert compare(reference, current + 1, max_rows=100).verdict.different
+
+
 def test_small_tables_are_tested_on_all_relabelings_and_a_warning_says_what_they_cannot_show():
     result = compare([1.0, 2.0, 3.0, 4.0], [11.0, 12.0, 13.0, 14.0])
     assert result.settings.n_permutations == 69
