@@ -4,30 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from howfar._errors import DataError, complaint
 from howfar.comparison.document import REMAKE
 from howfar.comparison.records import ColumnComparison, Histogram, Locations, Projection, Side
-
-if TYPE_CHECKING:
-    from howfar.comparison.result import Comparison
 
 _FAR = 1e9
 """Encoded rows lie nearer to the origin than this by many orders, whatever the data."""
 _ROUNDING = 1e-9
 
 
-def check(result: Comparison) -> None:
-    """Raise `DataError` at the first part that does not fit the others."""
-    _check_side(result.reference, "result.reference")
-    _check_side(result.current, "result.current")
-    for k, column in enumerate(result.columns):
+def check(
+    reference: Side,
+    current: Side,
+    columns: Iterable[ColumnComparison],
+    projection: Projection | None,
+    locations: Locations | None,
+) -> None:
+    """Raise `DataError` at the first part of a comparison that does not fit the others."""
+    _check_side(reference, "result.reference")
+    _check_side(current, "result.current")
+    for k, column in enumerate(columns):
         _check_column(column, f"result.columns[{k}]")
-    if result.projection is not None:
-        _check_projection(result.projection, "result.projection")
-    if result.locations is not None:
-        _check_locations(result.locations, "result.locations")
+    if projection is not None:
+        _check_projection(projection, "result.projection")
+    if locations is not None:
+        _check_locations(locations, "result.locations")
 
 
 def _check_side(side: Side, path: str) -> None:

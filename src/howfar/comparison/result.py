@@ -93,7 +93,7 @@ class Comparison:
         """A comparison from its document, every value checked; raise `DataError` naming the first bad one."""
         document.check_header(plain)
         result = document.read_record(cls, plain, "result")
-        consistency.check(result)
+        consistency.check(result.reference, result.current, result.columns, result.projection, result.locations)
         return result
 
     @classmethod
