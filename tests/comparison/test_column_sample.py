@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
+from howfar.comparison import relabeling
 from howfar.comparison.columns import N_THRESHOLDS, ColumnSample
 from howfar.comparison.relabeling import CountStatistics, Strata
 from howfar.data import load, pair
@@ -100,16 +101,39 @@ def test_many_values_are_tested_at_equally_spaced_ranks():
     assert bool((codes[values.argsort()].diff() >= 0).all())
 
 
+def _all(strata, n_permutations, generator):
+    return torch.cat(list(strata.blocks(strata.relabelings(n_permutations, generator), generator)), 1)
+
+
+@pytest.mark.parametrize(("n", "m"), [(101, 101), (102, 103), (101, 300), (300, 100)])
+def test_a_rest_that_has_few_labelings_is_drawn_like_any_other(n, m, monkeypatch):
+    """Also over several blocks: the observed labels once and first, every other labeling as likely as the next."""
+    monkeypatch.setattr(relabeling, "BLOCK_ELEMENTS", 50 * (n + m))
+    generator = torch.Generator().manual_seed(0)
+    strata = Strata.draw(n, m, 100, generator)
+    relabelings = strata.relabelings(999, generator)
+    blocks = list(strata.blocks(relabelings, generator))
+    assert [block.shape for block in blocks] == [(n + m, 50)] * 20
+    labels = torch.cat(blocks, 1)
+    assert labels[:, 0].tolist() == [True] * n + [False] * m
+    assert labels.sum(0).unique().tolist() == [n]
+    inside, outside = strata.parts()
+    assert torch.equal(labels[inside], relabelings)
+    chance = (n - 100) / len(outside)
+    for share in labels[outside].double().mean(1):
+        assert float(share) == pytest.approx(chance, abs=5 * (chance * (1 - chance) / 1000) ** 0.5 + 1e-12)
+
+
 def test_relabelings_keep_the_sizes_of_the_subsample_and_of_the_rest():
     generator = torch.Generator().manual_seed(0)
     strata = Strata.draw(500, 260, 200, generator)
-    labels = strata.relabelings(99, generator)
+    labels = _all(strata, 99, generator)
     inside, outside = strata.parts()
     assert labels.shape == (760, 100)
     assert labels[:, 0].tolist() == [True] * 500 + [False] * 260
     assert labels[inside].sum(0).unique().tolist() == [200]
     assert labels[outside].sum(0).unique().tolist() == [300]
     one_sided = Strata.draw(150, 260, 200, generator)
-    assert one_sided.relabelings(9, generator).sum(0).unique().tolist() == [150]
+    assert _all(one_sided, 9, generator).sum(0).unique().tolist() == [150]
     assert not one_sided.whole
     assert Strata.draw(150, 200, 200, generator).whole

@@ -354,6 +354,14 @@ def test_a_subsample_is_said_and_the_columns_use_all_rows():
     assert max(rows) > 200
 
 
+@pytest.mark.parametrize(("n", "m"), [(101, 101), (102, 160), (101, 99)])
+def test_tables_just_above_the_limit_of_rows(n, m):
+    generator = torch.Generator().manual_seed(0)
+    reference, current = torch.randn(n, 2, generator=generator), torch.randn(m, 2, generator=generator)
+    assert not compare(reference, current, max_rows=100).verdict.different
+    assert compare(reference, current + 1, max_rows=100).verdict.different
+
+
 def test_small_tables_are_tested_on_all_relabelings_and_a_warning_says_what_they_cannot_show():
     result = compare([1.0, 2.0, 3.0, 4.0], [11.0, 12.0, 13.0, 14.0])
     assert result.settings.n_permutations == 69
@@ -362,6 +370,8 @@ def test_small_tables_are_tested_on_all_relabelings_and_a_warning_says_what_they
 
 
 def test_constant_and_equal_tables_do_not_differ():
+    spread = torch.stack([torch.arange(50.0), torch.arange(50.0).square() % 7], 1)
+    assert [one.value for one in compare(spread, spread).distances] == [0, 0, 0]
     same = torch.full((50, 2), 3.7)
     result = compare(same, same)
     assert result.verdict.p_value == 1
@@ -500,6 +510,27 @@ def test_bad_calls_name_the_argument_and_the_fix(options, error, message):
         (lambda d: d["projection"].update(reference=[[1]]), "result.projection.reference[0]: expected a list of 2"),
         (lambda d: d["columns"][0]["histogram"].update(current=[1]), "result.columns[0].histogram: expected"),
         (lambda d: d["reference"].update(rows=10**400), None),
+        (lambda d: d["reference"].update(rows=-1), "result.reference.rows: expected a number of rows, got -1."),
+        (
+            lambda d: d["columns"][0].update(histogram={"edges": [1], "labels": None, "reference": [], "current": []}),
+            "result.columns[0].histogram: expected at least one bin, got none.",
+        ),
+        (
+            lambda d: d["columns"][0]["histogram"]["reference"].__setitem__(0, -1e300),
+            "result.columns[0].histogram.reference: expected shares, 0 to 1, got -1e+300.",
+        ),
+        (
+            lambda d: d["columns"][0]["histogram"]["edges"].reverse(),
+            "result.columns[0].histogram.edges: expected increasing numbers, got others.",
+        ),
+        (
+            lambda d: d["columns"][0]["missing"].update(reference=7),
+            "result.columns[0].missing.reference: expected a share, 0 to 1, got 7.",
+        ),
+        (
+            lambda d: d["projection"]["current"].append([1e308, -1e308]),
+            "result.projection.current: expected coordinates between -1e+09 and 1e+09, got others.",
+        ),
         (lambda d: d["verdict"].update(effect=10**400), "result.verdict.effect: expected a finite number"),
     ],
 )

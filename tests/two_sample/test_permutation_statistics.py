@@ -34,6 +34,7 @@ def one_by_one(points, labels, statistic):
 @pytest.fixture(params=[2**22, 16], ids=["one block", "many blocks"])
 def _blocks(request, monkeypatch):
     monkeypatch.setattr(pair_sums, "BLOCK_ELEMENTS", request.param)
+    monkeypatch.setattr(pair_sums, "LABEL_ELEMENTS", 5 * request.param)
     from howfar.two_sample import statistics
 
     monkeypatch.setattr(statistics, "BLOCK_ELEMENTS", 8 * request.param)
@@ -155,6 +156,20 @@ def test_bad_calls(call, message):
     with pytest.raises(ValueError) as caught:
         call()
     assert str(caught.value) == message
+
+
+@pytest.mark.slow
+def test_memory_of_many_labels_is_that_of_their_bits():
+    program = """
+import resource, torch
+from howfar.two_sample import energy_null
+points, labels = torch.randn(200, 2), torch.rand(200, 2_000_000) < 0.5
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+energy_null(points, labels)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(out.stdout) < 2_200_000, "kB: in float64 the labels alone would have 3.2 GB"
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from howfar.comparison.records import ColumnComparison, Distance, Locations, Pro
 from howfar.data import Encoded, Kind, PairedColumn, PairedTables
 from howfar.kernel_distances import median_distance
 from howfar.kernels import Energy, Gaussian
+from howfar.two_sample import ties
 from howfar.two_sample.permutation_test import p_value
 from howfar.two_sample.statistics import random_rows
 
@@ -92,8 +93,9 @@ class Tested:
 
     @property
     def value(self) -> float:
-        """The observed one, >= 0."""
-        return max(0.0, float(self.null[0]))
+        """The observed one, zero where only rounding tells it from zero."""
+        observed = float(self.null[0])
+        return observed if observed > float(ties.slack(self.null)) else 0.0
 
     def p_value(self) -> float:
         """Of this distance alone, never 0."""

@@ -15,7 +15,7 @@ from howfar._errors import DataError, DomainError, complaint
 from howfar.comparison import describe, judgement, overall
 from howfar.comparison.columns import ColumnSample
 from howfar.comparison.records import Conflicting, IgnoredColumn, Settings, Side, Subsample
-from howfar.comparison.relabeling import BLOCK_ELEMENTS, CountStatistics, Strata
+from howfar.comparison.relabeling import CountStatistics, Strata
 from howfar.comparison.result import Comparison
 from howfar.data import PairedColumn, PairedTables, Table
 
@@ -94,12 +94,12 @@ def compare(
     labels = strata.relabelings(settings.n_permutations, generator)
     settings = replace(settings, n_permutations=labels.shape[1] - 1)
     progress(0.2)
-    per_column = _column_statistics(samples, labels, _part(progress, 0.2, 0.5))
-    inside = labels[strata.parts()[0]]
-    energy = overall.Tested(two_sample.energy_null(clouds.points, inside))
+    blocks = strata.blocks(labels, generator)
+    per_column = _column_statistics(samples, blocks, labels.shape[1], _part(progress, 0.2, 0.5))
+    energy = overall.Tested(two_sample.energy_null(clouds.points, labels))
     progress(0.7)
     gaussian = overall.gaussian_of_median(clouds.points, generator)
-    mmd = overall.Tested(two_sample.mmd2_null(clouds.points, inside, kernel=gaussian))
+    mmd = overall.Tested(two_sample.mmd2_null(clouds.points, labels, kernel=gaussian))
     progress(0.9)
     statistics, tests = _family(samples, energy.null, per_column)
     joint = two_sample.adjust_min_p(statistics)
@@ -231,18 +231,19 @@ def _part(progress: Progress, start: float, stop: float) -> Progress:
 
 def _column_statistics(
     samples: list[ColumnSample],
-    labels: Tensor,  # (N, 1 + B) bool
+    labels: Iterable[Tensor],  # (N, b) bool each
+    n_labels: int,
     progress: Progress,
 ) -> list[tuple[Tensor, Tensor]]:
     """The statistics (1 + B,) of values and of missing rows of every column."""
     counted = [CountStatistics.of(sample) for sample in samples]
     blocks: list[list[tuple[Tensor, Tensor]]] = []
     done = 0
-    for some in labels.split(max(1, BLOCK_ELEMENTS // len(labels)), 1):
+    for some in labels:
         numbers = some.float()
         blocks.append([count(numbers) for count in counted])
         done += some.shape[1]
-        progress(done / labels.shape[1])
+        progress(done / n_labels)
     return [
         (torch.cat([values for values, _ in parts]), torch.cat([missing for _, missing in parts]))
         for parts in zip(*blocks, strict=True)

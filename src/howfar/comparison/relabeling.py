@@ -6,6 +6,7 @@ rows have each value. So a block of relabelings costs one pass over the rows per
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -102,19 +103,32 @@ class Strata:
         return inside, outside.nonzero().squeeze(1)
 
     def relabelings(self, n_permutations: int, generator: torch.Generator) -> Tensor:
-        """(N, 1 + B) bool, true where a row is called reference: the observed labels, then random ones.
+        """(k, 1 + B) bool, true where a row of the subsample is called reference: the observed labels, then random ones.
 
-        All labelings, each once, where there are no more than were asked for.
+        All labelings, each once, where the subsample is everything and there are no more than were asked for.
+        """
+        return two_sample.permutations(len(self.reference), len(self.current), n_permutations, generator)
+
+    def blocks(self, relabelings: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
+        """(N, b) bool: these relabelings extended to all pooled rows, a block of columns at a time, in their order.
+
+        Every relabeling of the subsample meets one of the rest, drawn on its own; the observed one meets the observed.
         """
         inside, outside = self.parts()
-        labels = two_sample.permutations(len(self.reference), len(self.current), n_permutations, generator)
+        step = max(1, BLOCK_ELEMENTS // (self.n + self.m))
         if self.whole:
-            return labels
+            yield from relabelings.split(step, 1)
+            return
         n, m = self.n - len(self.reference), self.m - len(self.current)
-        pooled = torch.empty(self.n + self.m, labels.shape[1], dtype=torch.bool)
-        pooled[inside] = labels
-        pooled[outside] = two_sample.permutations(n, m, n_permutations, generator) if n and m else n > 0
-        return pooled
+        for number, some in enumerate(relabelings.split(step, 1)):
+            pooled = torch.empty(self.n + self.m, some.shape[1], dtype=torch.bool)
+            pooled[inside] = some
+            if n and m:
+                observed_first = two_sample.Exchange.of(n, m).draw(some.shape[1], generator)
+                pooled[outside] = observed_first[:, 1:] if number else observed_first[:, :-1]
+            else:
+                pooled[outside] = n > 0
+            yield pooled
 
 
 def _subsample(n: int, most: int, generator: torch.Generator) -> Tensor:

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from howfar import report
-from howfar._errors import DataError, complaint
 from howfar._version import __version__
-from howfar.comparison import document
+from howfar.comparison import consistency, document
 from howfar.comparison.records import (
     ColumnComparison,
     Conflicting,
@@ -94,7 +93,7 @@ class Comparison:
         """A comparison from its document, every value checked; raise `DataError` naming the first bad one."""
         document.check_header(plain)
         result = document.read_record(cls, plain, "result")
-        _check_consistent(result)
+        consistency.check(result.reference, result.current, result.columns, result.projection, result.locations)
         return result
 
     @classmethod
@@ -105,28 +104,3 @@ class Comparison:
     def to_html(self, path: str | Path) -> None:
         """Write the report: one file that needs nothing beside it."""
         Path(path).write_text(report.render(self.to_document()), encoding="utf-8")
-
-
-def _check_consistent(result: Comparison) -> None:
-    """What types alone cannot say: effects are shares, histograms have one share per bin, rows one value per column."""
-    for k, column in enumerate(result.columns):
-        where = f"result.columns[{k}]"
-        if column.effect is not None and not 0 <= column.effect <= 1:
-            raise _inconsistent(f"{where}.effect", "a share, 0 to 1", f"{column.effect:g}")
-        if (histogram := column.histogram) is None:
-            continue
-        if (histogram.edges is None) == (histogram.labels is None):
-            raise _inconsistent(f"{where}.histogram", "either edges or labels", "both or none")
-        bins = len(histogram.labels) if histogram.labels is not None else len(histogram.edges or ()) - 1
-        if {len(histogram.reference), len(histogram.current)} != {bins}:
-            got = f"{len(histogram.reference)} and {len(histogram.current)}"
-            raise _inconsistent(f"{where}.histogram", f"{bins} shares on both sides", got)
-    if result.locations is not None:
-        width = len(result.locations.columns)
-        for row in (*result.locations.reference, *result.locations.current):
-            if len(row.values) != width:
-                raise _inconsistent("result.locations", f"{width} values in every row", f"{len(row.values)}")
-
-
-def _inconsistent(path: str, expected: str, got: str) -> DataError:
-    return DataError(complaint(path, expected, got, document.REMAKE))

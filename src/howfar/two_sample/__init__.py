@@ -1,5 +1,6 @@
 """Whether two samples differ, with a p-value that is exact: permutation tests for any statistic."""
 
+from howfar.two_sample.labels import Exchange as Exchange
 from howfar.two_sample.labels import permutations as permutations
 from howfar.two_sample.multiplicity import MinP as MinP
 from howfar.two_sample.multiplicity import adjust_min_p as adjust_min_p

@@ -16,6 +16,8 @@ from torch import Tensor
 
 BLOCK_ELEMENTS = 2**22
 """Kernel values held at once."""
+LABEL_ELEMENTS = 2**26
+"""Labels held at once as numbers; for more of them the kernel values are computed again."""
 
 Shared: TypeAlias = tuple[Callable[[Tensor, Tensor], Tensor], tuple[Callable[[Tensor], Tensor], ...]]
 """A matrix over pairs, and the kernels that are functions of it."""
@@ -59,6 +61,18 @@ def pair_sums(
 ) -> list[PairSums]:
     """One `PairSums` for each kernel, in the order of the families."""
     families = list(families)
+    step = max(1, LABEL_ELEMENTS // len(points))
+    parts = [_pair_sums(points, some, families) for some in labels.split(step, 1)]
+    return [_joined(of_one) for of_one in zip(*parts, strict=True)]
+
+
+def _joined(parts: tuple[PairSums, ...]) -> PairSums:
+    """The sums of one kernel over all columns of labels."""
+    xx, yy, xy, n, m = (torch.cat([getattr(part, name) for part in parts]) for name in ("xx", "yy", "xy", "n", "m"))
+    return PairSums(xx, yy, xy, parts[0].squares, n, m)
+
+
+def _pair_sums(points: Tensor, labels: Tensor, families: list[Shared]) -> list[PairSums]:
     wide = torch.float32 if points.device.type == "mps" else torch.float64
     # In float32 the sums of rows in one piece, as the observed labelling has them, round otherwise than those of others:
     # where labellings tie, as with few distinct points, the p-value would always err to one side.
