@@ -111,8 +111,8 @@ def test_it_exports_its_interface_only_and_links_neither_python_nor_torch(librar
 
     symbols = [line.split() for line in readelf("--dyn-syms").splitlines() if re.match(r"\s*\d+: [0-9a-f]+ ", line)]
     exported = {row[7] for row in symbols if row[3] in {"FUNC", "OBJECT"} and row[4] == "GLOBAL" and row[6] != "UND"}
-    header = (ROOT / "native/include/howfar.h").read_text()
-    assert exported == set(re.findall(r"^HOWFAR_API \w+ (\w+)\(", header, re.MULTILINE))
+    headers = "".join(file.read_text() for file in (ROOT / "native/include").glob("*.h"))
+    assert exported == set(re.findall(r"^HOWFAR_API [\w ]+[ *](\w+)\(", headers, re.MULTILINE))
     needed = re.findall(r"Shared library: \[(.+?)\]", readelf("--dynamic"))
     assert not [name for name in needed if re.search("torch|python|c10", name)]
 
