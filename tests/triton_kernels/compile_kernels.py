@@ -1,0 +1,133 @@
+"""Compiles kernels for cards that need not be there, and prints what each variant takes: one JSON line for each.
+
+    python compile_kernels.py 80,90 [a part of the name of a call]
+
+The interpreter runs Python, not the compiler: this is what sees a shape or a type that the compiler refuses, and a
+variant whose registers spill.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from triton.backends import nvidia
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from howfar import costs, kernels
+from howfar.ops import triton_tiles
+from howfar.ops.kernel_summation import triton as kernel_summation
+from howfar.ops.nearest_neighbors import triton as nearest_neighbors
+from howfar.ops.soft_minimum import triton as soft_minimum
+
+TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.int32: "*i32"}
+Launch = tuple[Any, tuple[Any, ...], dict[str, Any]]
+launches: list[Launch] = []
+
+
+def record(kernel: Any, grid: tuple[int, ...], *args: Any, **meta: Any) -> None:  # noqa: ARG001
+    launches.append((kernel, args, meta))
+
+
+def calls() -> Iterator[tuple[str, Callable[[], object]]]:
+    """Calls whose launches are compiled: few and many features, float64, every profile and base once."""
+    for d, dtype in ((3, torch.float32), (64, torch.float32), (256, torch.float32), (3, torch.float64)):
+        x, w = torch.zeros(256, d, dtype=dtype), torch.zeros(256, 40, dtype=dtype)
+        h = x[:, 0]
+        eps, label = torch.ones((), dtype=dtype), f"{str(dtype)[6:]}, d = {d}"
+        cost, out = costs.SqEuclidean(), torch.zeros(256, 41, dtype=dtype)
+        yield f"softmin, {label}", lambda: soft_minimum.softmin(x, x, h, eps, cost)
+        yield f"softmin_apply, {label}", lambda: soft_minimum.softmin_apply(x, x, h, w, eps, cost)
+        yield f"softmin_gradient, {label}", lambda: soft_minimum.softmin_gradient(h, h, x, x, h, eps, cost)
+        yield (
+            f"softmin_apply_gradient, {label}",
+            lambda: soft_minimum.softmin_apply_gradient(out, out, x, x, h, w, eps, cost),
+        )
+        yield f"kernel_sum, {label}", lambda: kernel_summation.kernel_sum(x, x, w, kernels.Gaussian(1.0))
+        yield f"nearest, k = 1, {label}", lambda: nearest_neighbors.nearest(x, x, h, 1, cost)
+        yield f"nearest, k = 16, {label}", lambda: nearest_neighbors.nearest(x, x, h, 16, cost)
+    x, w = torch.zeros(64, 20), torch.zeros(64, 1)
+    summands: list[kernels.Kernel | costs.Cost] = [
+        *(kernels.Laplacian(1.0), kernels.IMQ(1.0), kernels.RationalQuadratic(1.0, 0.7), kernels.Energy()),
+        *(kernels.Polynomial(3), costs.CityBlock(), costs.Minkowski(3), costs.Power(costs.Euclidean(), 3)),
+    ]
+    for summand in summands:
+        yield f"kernel_sum, {summand.name}", lambda s=summand: kernel_summation.kernel_sum(x, x, w, s)
+        yield (
+            f"kernel_sum_gradient, {summand.name}",
+            lambda s=summand: kernel_summation.kernel_sum_gradient(w, x, x, w, s),
+        )
+    for precision in triton_tiles.PRECISIONS:
+        yield (
+            f"softmin, {precision}",
+            lambda p=precision: soft_minimum.softmin(x, x, w[:, 0], torch.ones(()), costs.SqEuclidean(), precision=p),
+        )
+
+
+def compiled(kernel: Any, args: tuple[Any, ...], meta: dict[str, Any], capability: int) -> Any:
+    """The kernel for these arguments, specialised as a launch specialises it."""
+    options = {"num_warps": meta["num_warps"], "enable_fp_fusion": True}
+    constants = {name: value for name, value in meta.items() if name != "num_warps"}
+    signature, attributes = dict.fromkeys(constants, "constexpr"), {}
+    for place, (name, value) in enumerate(zip(kernel.arg_names, args, strict=False)):
+        if isinstance(value, torch.Tensor):
+            signature[name] = TYPES[value.dtype]
+        elif value == 1:
+            signature[name], constants[name] = "constexpr", 1
+        else:
+            signature[name] = "i32" if abs(value) < 2**31 else "i64"
+        if isinstance(value, torch.Tensor) or value % 16 == 0:
+            attributes[(place,)] = [["tt.divisibility", 16]]
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+
+
+def resources(cubin: bytes) -> dict[str, int]:
+    """Registers of a thread, and its bytes of stack: what spilled."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        tool = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
+        text = subprocess.run([tool, "-res-usage", file.name], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+)", text)
+    assert found is not None, text
+    return {"registers": int(found[1]), "stack": int(found[2])}
+
+
+def main() -> None:
+    triton_tiles.launch = record
+    triton_tiles.processors = lambda _: 132
+    seen = set()
+    capabilities, wanted = [int(number) for number in sys.argv[1].split(",")], "".join(sys.argv[2:])
+    for name, call in calls():
+        if wanted not in name:
+            continue
+        launches.clear()
+        call()
+        for kernel, args, meta in launches:
+            for capability in capabilities:
+                result = compiled(kernel, args, meta, capability)
+                if (result.hash, capability) in seen:
+                    continue
+                seen.add((result.hash, capability))
+                line = {
+                    "call": name,
+                    "kernel": kernel.__name__,
+                    "product": meta.get("PRODUCT"),
+                    "capability": capability,
+                }
+                usage = resources(result.asm["cubin"])
+                print(json.dumps(line | usage | {"shared": result.metadata.shared}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
