@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,43 +34,53 @@ Launch = tuple[Any, tuple[Any, ...], dict[str, Any]]
 launches: list[Launch] = []
 
 
-def record(kernel: Any, grid: tuple[int, ...], *args: Any, **meta: Any) -> None:  # noqa: ARG001
+def record(kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], meta: dict[str, Any]) -> None:  # noqa: ARG001
     launches.append((kernel, args, meta))
 
 
-def calls() -> Iterator[tuple[str, Callable[[], object]]]:
-    """Calls whose launches are compiled: few and many features, float64, every profile and base once."""
-    for d, dtype in ((3, torch.float32), (64, torch.float32), (256, torch.float32), (3, torch.float64)):
-        x, w = torch.zeros(256, d, dtype=dtype), torch.zeros(256, 40, dtype=dtype)
-        h = x[:, 0]
-        eps, label = torch.ones((), dtype=dtype), f"{str(dtype)[6:]}, d = {d}"
-        cost, out = costs.SqEuclidean(), torch.zeros(256, 41, dtype=dtype)
-        yield f"softmin, {label}", lambda: soft_minimum.softmin(x, x, h, eps, cost)
-        yield f"softmin_apply, {label}", lambda: soft_minimum.softmin_apply(x, x, h, w, eps, cost)
-        yield f"softmin_gradient, {label}", lambda: soft_minimum.softmin_gradient(h, h, x, x, h, eps, cost)
-        yield (
-            f"softmin_apply_gradient, {label}",
-            lambda: soft_minimum.softmin_apply_gradient(out, out, x, x, h, w, eps, cost),
-        )
-        yield f"kernel_sum, {label}", lambda: kernel_summation.kernel_sum(x, x, w, kernels.Gaussian(1.0))
-        yield f"nearest, k = 1, {label}", lambda: nearest_neighbors.nearest(x, x, h, 1, cost)
-        yield f"nearest, k = 16, {label}", lambda: nearest_neighbors.nearest(x, x, h, 16, cost)
+def of_points(d: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+    """The ops on d features, with few columns of values and with many."""
+    x, w, out = (torch.zeros(256, columns, dtype=dtype) for columns in (d, 40, 41))
+    h, eps, cost, kernel = x[:, 0], torch.ones((), dtype=dtype), costs.SqEuclidean(), kernels.Gaussian(1.0)
+    return {
+        "softmin": lambda: soft_minimum.softmin(x, x, h, eps, cost),
+        "softmin_apply": lambda: soft_minimum.softmin_apply(x, x, h, w, eps, cost),
+        "softmin_gradient": lambda: soft_minimum.softmin_gradient(h, h, x, x, h, eps, cost),
+        "softmin_apply_gradient": lambda: soft_minimum.softmin_apply_gradient(out, out, x, x, h, w, eps, cost),
+        "kernel_sum": lambda: kernel_summation.kernel_sum(x, x, w, kernel),
+        "nearest": lambda: nearest_neighbors.nearest(x, x, h, 1, cost),
+        "nearest, k = 16": lambda: nearest_neighbors.nearest(x, x, h, 16, cost),
+    }
+
+
+def of_summand(summand: kernels.Kernel | costs.Cost) -> dict[str, Callable[[], object]]:
+    """A kernel sum and its gradient."""
     x, w = torch.zeros(64, 20), torch.zeros(64, 1)
-    summands: list[kernels.Kernel | costs.Cost] = [
+    return {
+        f"kernel_sum, {summand.name}": lambda: kernel_summation.kernel_sum(x, x, w, summand),
+        f"kernel_sum_gradient, {summand.name}": lambda: kernel_summation.kernel_sum_gradient(w, x, x, w, summand),
+    }
+
+
+def of_precision(precision: str) -> dict[str, Callable[[], object]]:
+    """A soft minimum whose products are formed in a certain way."""
+    x, eps, cost = torch.zeros(64, 20), torch.ones(()), costs.SqEuclidean()
+    return {f"softmin, {precision}": lambda: soft_minimum.softmin(x, x, x[:, 0], eps, cost, precision=precision)}
+
+
+def calls() -> dict[str, Callable[[], object]]:
+    """Calls whose launches are compiled: few and many features, float64, every profile and base once."""
+    found = {}
+    for d, dtype in ((3, torch.float32), (64, torch.float32), (256, torch.float32), (3, torch.float64)):
+        found |= {f"{str(dtype)[6:]}, d = {d}, {name}": call for name, call in of_points(d, dtype).items()}
+    for summand in (
         *(kernels.Laplacian(1.0), kernels.IMQ(1.0), kernels.RationalQuadratic(1.0, 0.7), kernels.Energy()),
         *(kernels.Polynomial(3), costs.CityBlock(), costs.Minkowski(3), costs.Power(costs.Euclidean(), 3)),
-    ]
-    for summand in summands:
-        yield f"kernel_sum, {summand.name}", lambda s=summand: kernel_summation.kernel_sum(x, x, w, s)
-        yield (
-            f"kernel_sum_gradient, {summand.name}",
-            lambda s=summand: kernel_summation.kernel_sum_gradient(w, x, x, w, s),
-        )
+    ):
+        found |= of_summand(summand)
     for precision in triton_tiles.PRECISIONS:
-        yield (
-            f"softmin, {precision}",
-            lambda p=precision: soft_minimum.softmin(x, x, w[:, 0], torch.ones(()), costs.SqEuclidean(), precision=p),
-        )
+        found |= of_precision(precision)
+    return found
 
 
 def compiled(kernel: Any, args: tuple[Any, ...], meta: dict[str, Any], capability: int) -> Any:
@@ -108,7 +118,7 @@ def main() -> None:
     triton_tiles.processors = lambda _: 132
     seen = set()
     capabilities, wanted = [int(number) for number in sys.argv[1].split(",")], "".join(sys.argv[2:])
-    for name, call in calls():
+    for name, call in calls().items():
         if wanted not in name:
             continue
         launches.clear()
@@ -126,7 +136,7 @@ def main() -> None:
                     "capability": capability,
                 }
                 usage = resources(result.asm["cubin"])
-                print(json.dumps(line | usage | {"shared": result.metadata.shared}), flush=True)
+                sys.stdout.write(json.dumps(line | usage | {"shared": result.metadata.shared}) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("triton is built for Linux only", allow_module_level=True)
 
-MOST_STACK = 1024
-"""Bytes of a thread that may lie in slow memory: a few hundred, beside thousands of operations, cost a few percent."""
+MOST_STACK = 400
+"""Bytes of a thread that may lie in slow memory: a few hundred, beside thousands of operations, cost a few percent.
+
+A kernel whose registers do not suffice at all takes thousands, and is slow a hundredfold."""
 
 
 def compiled(capabilities: str, wanted: str, tmp_path: Path) -> list[dict[str, int]]:
@@ -30,7 +32,7 @@ def compiled(capabilities: str, wanted: str, tmp_path: Path) -> list[dict[str, i
 def test_few_features(tmp_path: Path) -> None:
     lines = compiled("90", "float32, d = 3", tmp_path)
     assert {line["kernel"] for line in lines} == {"_kernel", "_gradient", "_weighted"}
-    spilled = [line for line in lines if line["stack"] > 64]
+    spilled = [line for line in lines if line["stack"] > MOST_STACK]
     assert not spilled
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from kernel_cases import COSTS, cloud, close, numbers, tolerance
+from kernel_cases import COSTS, close, cloud, numbers, tolerance
 
 if sys.platform != "linux":
     pytest.skip("triton is built for Linux only", allow_module_level=True)

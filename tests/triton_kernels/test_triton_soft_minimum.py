@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from kernel_cases import COSTS, cloud, close, numbers, tolerance
+from kernel_cases import COSTS, close, cloud, numbers, tolerance
 from torch import Tensor
 
 if sys.platform != "linux":

@@ -4,6 +4,11 @@ k is a profile of the base quantity u: a kernel of `howfar.kernels`, a cost, or 
 2^(r_i + c_j - s u^e) of two potentials in base 2. Derivatives of every op are these two sums.
 """
 
+# Of an `if` over a constant Triton compiles one branch: the other has to be an `else`, and the `if` its own.
+# ruff: noqa: RET505, SIM102
+# The arguments of a kernel are values of Triton's own.
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -68,18 +73,18 @@ def weighted(
     out = w.new_empty(parts, pair.batch, n, q)
     params = tiles.parameters(pair.batch, profile.terms, w)
     for product, guard, coarse in tiles.passes(pair, profile.guard):
-        bm, bn, warps = tiles.tile_of(product, few)
-        blocks = -(-n // bm)
         rows, columns = _terms(pair, profile, product, row_term, column_term)
+        meta = {**pair.meta(product, second=not few), **profile.meta(), "GUARD": guard, "BQ": bq, "FEW": few}
+        blocks = -(-n // meta["BM"])
         tiles.launch(
             _weighted,
             (pair.batch * blocks, chunks, parts),
-            *(pair.x.data, pair.y.data, rows, columns, w, params, coarse, out),
-            *(n, m, pair.x.d, q, pair.x.row, pair.y.row, pair.x.step, pair.y.step),
-            *(tiles.step(rows), tiles.step(columns), tiles.step(w), blocks, span, pair.batch),
-            **pair.meta(product, few),
-            **profile.meta(),
-            **{"GUARD": guard, "BM": bm, "BN": bn, "BQ": bq, "FEW": few, "num_warps": warps},
+            (
+                *(pair.x.data, pair.y.data, rows, columns, w, params, coarse, out),
+                *(n, m, pair.x.d, q, pair.x.row, pair.y.row, pair.x.step, pair.y.step),
+                *(tiles.step(rows), tiles.step(columns), tiles.step(w), blocks, span, pair.batch),
+            ),
+            meta,
         )
     return out[0] if parts == 1 else out.sum(0)
 
@@ -102,18 +107,20 @@ def gradient(
     out = left.new_zeros(parts, pair.batch, d, pair.x.row)
     params = tiles.parameters(pair.batch, profile.terms, left)
     for product, guard, coarse in tiles.passes(pair, profile.guard):
-        bm, bn, warps = tiles.tile_of(product, few)
-        blocks = -(-n // bm)
         rows, columns = _terms(pair, profile, product, row_term, column_term)
+        second = product or not few
+        meta = {**pair.meta(product, second=second), **profile.meta(), "GUARD": guard, "BQ": bq, "FEW": few}
+        blocks = -(-n // meta["BM"])
         tiles.launch(
             _gradient,
             (pair.batch * blocks, 1, parts),
-            *(pair.x.data, pair.y.data, rows, columns, left, right, params, coarse, out),
-            *(n, m, d, q, pair.x.row, pair.y.row, pair.x.step, pair.y.step),
-            *(tiles.step(rows), tiles.step(columns), tiles.step(left), tiles.step(right), blocks, span, pair.batch),
-            **pair.meta(product, few),
-            **profile.meta(),
-            **{"GUARD": guard, "BM": bm, "BN": bn, "BQ": bq, "FEW": few, "num_warps": warps},
+            (
+                *(pair.x.data, pair.y.data, rows, columns, left, right, params, coarse, out),
+                *(n, m, d, q, pair.x.row, pair.y.row, pair.x.step, pair.y.step),
+                *(tiles.step(rows), tiles.step(columns), tiles.step(left), tiles.step(right)),
+                *(blocks, span, pair.batch),
+            ),
+            meta,
         )
     return (out[0] if parts == 1 else out.sum(0))[..., :n].mT
 

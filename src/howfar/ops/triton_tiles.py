@@ -1,12 +1,17 @@
 """What the GPU kernels of the ops share: points laid out for tiles, and the base quantity u(x_i, y_j) of a tile.
 
-Points lie feature by feature, (batch, d, n), with n padded to whole tiles, so that no load of a point needs a mask. A tile is (columns, rows): the rows x_i lie across the
-threads, so that a sum over columns stays inside a thread.
+Points lie feature by feature, (batch, d, n), with n padded to whole tiles, so that no load of a point needs a mask. A
+tile is (columns, rows): the rows x_i lie across the threads, so that a sum over columns stays inside a thread.
 
 Squared distances come in two forms. Differences, feature after feature, lose nothing; products of centred points,
 |x|^2 + |y|^2 - 2 <x, y>, need half the operations and round by ulp(|x|^2). Products run where d is large and the
 rounding is small against the scale of the answer; that is decided on the device, for each batch element, by `coarse`.
 """
+
+# Of an `if` over a constant Triton compiles one branch: the other has to be an `else`, and the `if` its own.
+# ruff: noqa: RET505
+# The arguments of a kernel are values of Triton's own.
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
 from __future__ import annotations
 
@@ -25,21 +30,26 @@ from howfar import costs
 from howfar.costs import _directions
 
 LOG2E = math.log2(math.e)
-LARGEST_TILE = 128
 MOST_FEATURES = 1024
+LARGEST_TILE = 128
+"""Rows of a tile; points are padded to a multiple."""
+TILE_COLUMNS = 64
+"""Columns of the widest tile; a part of the columns is a multiple."""
+CHUNK = 32
+"""Features of one matrix product; where there are products, features are padded to a multiple."""
 FEWEST_FOR_PRODUCT = 17
 MOST_UNROLLED = 16
 MOST_UNROLLED_IN_PRODUCTS = 128
 MOST_COLUMNS_ONE_BY_ONE = 4
-FEWEST_TILES_OF_A_PART = 4
-TILE_COLUMNS = 64
-CHUNK = 32
+"""Columns of values that are summed one by one, as a matrix product has at least 16."""
 PROGRAMS_EACH = 4
+"""Programs for each processor of the device, to hide that they wait for memory."""
+FEWEST_TILES_OF_A_PART = 4
 COARSE = 2.0**12
 """Products are left where scale * (max|x|^2 + max|y|^2) is beyond it: 2^-24 times that is what an exponent may lose."""
 
 PRECISIONS = {"ieee": 24, "tf32x3": 21, "bf16x3": 16, "tf32": 11}
-"""How the products of float32 points are formed -> significant bits that they keep. Only "ieee" is never chosen by request."""
+"""How the products of float32 points are formed -> significant bits that they keep. All but "ieee" are for those who ask."""
 
 
 @dataclass(frozen=True)
@@ -133,17 +143,21 @@ class Pair:
         largest = self.x.norms.amax(-1) + self.y.norms.amax(-1)
         return (scale * largest > COARSE).to(torch.int32).expand(self.batch).contiguous()
 
-    def meta(self, product: bool, few: int) -> dict[str, Any]:
-        """The compile-time arguments of a tile; D is the number of features where their loop is unrolled, or 0."""
+    def meta(self, product: bool, *, second: bool) -> dict[str, Any]:
+        """The compile-time arguments of a tile, where a second matrix product follows, or none."""
+        rows, columns, warps = tile_of(product, second=second, double=self.x.data.dtype == torch.float64)
         d = round_up(self.x.d, CHUNK) if product else self.x.d
-        # Beside many columns of values an unrolled loop leaves too few registers.
-        unrolled = few and d <= (MOST_UNROLLED_IN_PRODUCTS if product else MOST_UNROLLED)
+        # Beside a second product an unrolled loop leaves too few registers.
+        unrolled = not second and d <= (MOST_UNROLLED_IN_PRODUCTS if product else MOST_UNROLLED)
         return {
             "BASE": self.base,
             "PRODUCT": product,
             "PRECISION": self.precision,
             "D": d if unrolled else 0,
             "BK": CHUNK,
+            "BM": rows,
+            "BN": columns,
+            "num_warps": warps,
         }
 
 
@@ -224,14 +238,8 @@ def kind_of(exponent: float) -> str:
 
 def parameters(batch: int, terms: Sequence[tuple[float | Tensor, float, float]], like: Tensor) -> Tensor:
     """(batch, terms, 3): the scale, the exponent and the offset (or Minkowski's p) of each term."""
-    columns = [
-        torch.stack(
-            [like.new_tensor(t).expand(batch) if not isinstance(t, Tensor) else t.to(like).expand(batch) for t in term],
-            -1,
-        )
-        for term in terms
-    ]
-    return torch.stack(columns, 1).contiguous()
+    numbers = [torch.as_tensor(number, dtype=like.dtype, device=like.device) for term in terms for number in term]
+    return torch.stack([number.expand(batch) for number in numbers], -1).contiguous()
 
 
 def passes(pair: Pair, guard: Tensor | None) -> list[tuple[bool, int, Tensor]]:
@@ -248,9 +256,14 @@ def columns_of(q: int) -> tuple[int, int]:
     return (q, power_of_two(max(q, 1))) if few else (0, min(64, power_of_two(q, 16)))
 
 
-def tile_of(product: bool, few: int) -> tuple[int, int, int]:
-    """Rows, columns and warps of a tile: a thread for each row, or a square where matrix products are formed."""
-    return (64, 64, 4) if product or not few else (128, 64, 4)
+def tile_of(product: bool, *, second: bool, double: bool) -> tuple[int, int, int]:
+    """Rows, columns and warps of a tile: what fits into registers, as the compiler reports it for compute 8.0 and 9.0.
+
+    A thread for each row, or a square where points are multiplied; a lower one where a second product follows.
+    """
+    if second:
+        return 64, 32, 4
+    return (64, 64, 4) if product else (128, 32 if double else 64, 4)
 
 
 def _centre(x: Tensor, y: Tensor) -> Tensor:
@@ -285,7 +298,7 @@ def split(pair: Pair, chunks: int) -> tuple[int, int]:
     return -(-pair.y.n // span), span
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **meta: Any) -> None:
+def launch(kernel: Any, grid: tuple[int, ...], args: tuple[Any, ...], meta: dict[str, Any]) -> None:
     """Run a kernel on the device of its first argument."""
     device = args[0].device
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():

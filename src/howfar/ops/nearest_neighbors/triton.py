@@ -5,6 +5,9 @@ no row gets better: about k log(m / k) times for a row in all, so that most tile
 Distances are summed from differences, so that near ones keep all their digits.
 """
 
+# The arguments of a kernel are values of Triton's own.
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
 from __future__ import annotations
 
 import torch
@@ -36,26 +39,23 @@ def nearest(x: Tensor, y: Tensor, h: Tensor, k: int, cost: Cost) -> tuple[Tensor
     assert form is not None
     pair = tiles.pair(x, y, form, product=False)
     n, m, kept = pair.x.n, pair.y.n, tiles.power_of_two(k)
-    bm, bn, warps = tiles.tile_of(False, 1)
-    blocks = -(-n // bm)
+    unused = ("PRODUCT", "PRECISION", "BK")
+    meta = {name: value for name, value in pair.meta(False, second=False).items() if name not in unused}
+    blocks = -(-n // meta["BM"])
     parts, span = tiles.split(pair, 1)
     values = x.new_empty(parts, pair.batch, n, kept)
     indices = torch.empty(values.shape, dtype=torch.int32, device=x.device)
     potential = tiles.padded(tiles.flat(h, 1), pair.y.row, -torch.inf).contiguous()
+    params = tiles.parameters(pair.batch, [(1.0, form.exponent, form.p)], x)
     tiles.launch(
         _kernel,
         (pair.batch * blocks, 1, parts),
-        *(pair.x.data, pair.y.data, potential, tiles.parameters(pair.batch, [(1.0, form.exponent, form.p)], x)),
-        *(values, indices, n, m, pair.x.d, pair.x.row, pair.y.row, pair.x.step, pair.y.step),
-        *(tiles.step(potential), blocks, span, pair.batch),
-        **{
-            "BASE": pair.base,
-            "D": pair.meta(False, 1)["D"],
-            "KIND": tiles.kind_of(form.exponent),
-            "K": k,
-            "KEPT": kept,
-        },
-        **{"BM": bm, "BN": bn, "num_warps": warps},
+        (
+            *(pair.x.data, pair.y.data, potential, params, values, indices),
+            *(n, m, pair.x.d, pair.x.row, pair.y.row, pair.x.step, pair.y.step, tiles.step(potential)),
+            *(blocks, span, pair.batch),
+        ),
+        {**meta, "KIND": tiles.kind_of(form.exponent), "K": k, "KEPT": kept},
     )
     values, indices = (t.movedim(0, -2).flatten(-2).reshape(*x.shape[:-1], -1) for t in (values, indices))
     values, indices = _in_order(values, indices.to(torch.int64), k)

@@ -5,6 +5,11 @@ come as products, |y_j|^2 is folded into the potential and |x_i|^2 is added at t
 product and one addition. Derivatives are sums over pairs with the plan p_ij = 2^(score_ij + s out_i), of ops.triton_sums.
 """
 
+# Of an `if` over a constant Triton compiles one branch: the other has to be an `else`, and the `if` its own.
+# ruff: noqa: SIM102
+# The arguments of a kernel are values of Triton's own.
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
 from __future__ import annotations
 
 import torch
@@ -116,28 +121,20 @@ def _streamed(pair: Pair, h: Tensor, v: Tensor | None, scale: Tensor, form: Form
     params = tiles.parameters(pair.batch, [(scale, form.exponent, form.p)], like=h)
     for product, guard, coarse in tiles.passes(pair, scale):
         shift = pair.y.norms[:, :m] if product else 0.0
-        bm, bn, warps = tiles.tile_of(product, max(few, q == 0))
-        blocks = -(-n // bm)
+        shift = pair.y.norms[:, :m] if product else 0.0
         bias = tiles.padded(scale[:, None] * (h - shift), pair.y.row, -torch.inf)
+        meta = {**pair.meta(product, second=q > 0 and not few), "GUARD": guard, "KIND": tiles.kind_of(form.exponent)}
+        blocks = -(-n // meta["BM"])
         tiles.launch(
             _kernel,
             (pair.batch * blocks, chunks, parts),
-            *(
-                pair.x.data,
-                pair.y.data,
-                pair.x.norms,
-                bias,
-                v if v is not None else h,
-                params,
-                coarse,
-                scores,
-                averages,
+            (
+                *(pair.x.data, pair.y.data, pair.x.norms, bias, h if v is None else v, params, coarse),
+                *(scores, averages, n, m, pair.x.d, q, pair.x.row, pair.y.row),
+                *(pair.x.step, pair.y.step, pair.x.norms_step, 0 if v is None else tiles.step(v)),
+                *(blocks, span, pair.batch),
             ),
-            *(n, m, pair.x.d, q, pair.x.row, pair.y.row, pair.x.step, pair.y.step, pair.x.norms_step),
-            *(0 if v is None else tiles.step(v), blocks, span, pair.batch),
-            **pair.meta(product, max(few, q == 0)),
-            **{"GUARD": guard, "KIND": tiles.kind_of(form.exponent), "BM": bm, "BN": bn, "BQ": bq, "FEW": few},
-            **{"VALUES": q > 0, "num_warps": warps},
+            {**meta, "BQ": bq, "FEW": few, "VALUES": q > 0},
         )
     if parts == 1:
         return scores[0], averages[0] if q else None
