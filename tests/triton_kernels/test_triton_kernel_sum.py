@@ -100,6 +100,12 @@ def test_a_narrow_kernel_in_many_features(device: torch.device) -> None:
     assert out.flatten().tolist() == [1.0] * 9
 
 
+def test_no_product_is_rounded_to_a_distance_below_zero(device: torch.device) -> None:
+    x = (5 * cloud(64, 40)).to(device, torch.float32)
+    itself = torch.eye(64, device=device)
+    assert ours.kernel_sum(x, x, itself, kernels.Gaussian(0.5)).max() <= 1
+
+
 @pytest.mark.parametrize("name", SUMMANDS)
 def test_coincident_points_have_finite_gradients(name: str, device: torch.device) -> None:
     x = cloud(6, 3).to(device, torch.float32)

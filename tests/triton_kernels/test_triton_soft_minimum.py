@@ -203,6 +203,13 @@ def test_extreme_temperatures(eps: float, d: int, device: torch.device) -> None:
     close(kernels.softmin(x, y, h, strength, costs.SqEuclidean()), wanted, 2e-6)
 
 
+@pytest.mark.parametrize("d", [3, 20])
+def test_gradients_where_all_is_far_in_units_of_the_temperature(d: int, device: torch.device) -> None:
+    x, y = on(device, torch.float32, cloud(11, d) + 10, cloud(9, d, seed=2))
+    h, eps = torch.zeros(9, device=device), torch.tensor(0.1, device=device)
+    compare_gradients(x, y, h, None, eps, costs.SqEuclidean(), 3e-3)
+
+
 def test_products_give_way_to_differences_where_they_are_coarse(device: torch.device) -> None:
     """In one batch, one element far below the rounding of |x|^2 and one far above it."""
     x = cloud(2, 9, 32)
@@ -216,6 +223,25 @@ def test_products_give_way_to_differences_where_they_are_coarse(device: torch.de
     wanted = reference.softmin(*high(x, x, h, eps), costs.SqEuclidean()).to(got)
     torch.testing.assert_close(got[0], wanted[0], rtol=0, atol=1e-9)
     torch.testing.assert_close(got[1], wanted[1], rtol=1e-6, atol=1e-6)
+
+
+def test_an_offset_does_not_make_products_coarse(device: torch.device) -> None:
+    x, eps = (cloud(9, 32) + 1e4).to(device, torch.float32), torch.ones(1, device=device)
+    pair = triton_tiles.pair(x, x, triton_tiles.Form("squared"), product=True)
+    assert pair.coarse(triton_tiles.LOG2E / eps).tolist() == [0]
+
+
+@pytest.mark.parametrize("d", [3, 20])
+def test_the_cosine_of_vectors_nearly_parallel_and_of_none(d: int, device: torch.device) -> None:
+    x, y = on(device, torch.float32, cloud(20, d) + 1000, cloud(15, d, seed=2) + 1000)
+    h, cost = torch.zeros(15, device=device), costs.Cosine()
+    eps = cost.matrix(*high(x, y)).median().to(x)
+    wanted = reference.softmin(*high(x, y, h, eps), cost)
+    close(kernels.softmin(x, y, h, eps, cost), wanted, 4e-6)
+    x[3], y[4] = 0, 0
+    wanted = reference.softmin(*high(x, y, h, eps), cost)
+    close(kernels.softmin(x, y, h, eps, cost), wanted, 4e-6)
+    compare_gradients(cloud(5, d).to(x), y, h, None, torch.tensor(EPS, device=device), cost, 4e-6)
 
 
 def test_tf32_moves_points_by_their_last_bits_and_no_more(device: torch.device) -> None:

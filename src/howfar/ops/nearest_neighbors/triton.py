@@ -55,7 +55,7 @@ def nearest(x: Tensor, y: Tensor, h: Tensor, k: int, cost: Cost) -> tuple[Tensor
             *(n, m, pair.x.d, pair.x.row, pair.y.row, pair.x.step, pair.y.step, tiles.step(potential)),
             *(blocks, span, pair.batch),
         ),
-        {**meta, "KIND": tiles.kind_of(form.exponent), "K": k, "KEPT": kept},
+        {**meta, "KIND": tiles.kind_of(form.exponent), "KEPT": kept},
     )
     values, indices = (t.movedim(0, -2).flatten(-2).reshape(*x.shape[:-1], -1) for t in (values, indices))
     values, indices = _in_order(values, indices.to(torch.int64), k)
@@ -81,7 +81,7 @@ def _taken_out(h: Tensor, values: Tensor) -> Tensor:
 def _kernel(
     x, y, potential, params, values, indices,
     n, m, d, x_row, y_row, x_step, y_step, h_step, blocks, span, batch,
-    BASE: tl.constexpr, D: tl.constexpr, KIND: tl.constexpr, K: tl.constexpr, KEPT: tl.constexpr,
+    BASE: tl.constexpr, D: tl.constexpr, KIND: tl.constexpr, KEPT: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -94,9 +94,8 @@ def _kernel(
     exponent = tl.load(params + 3 * element + 1)
     p = tl.load(params + 3 * element + 2)
 
-    # Places beyond K are never filled, and a point at infinity takes none: there it is the caller who knows the order.
+    # A point at infinity takes no place: it is the caller who knows the order there.
     place = tl.arange(0, KEPT)[:, None]
-    real = place < K
     best = tl.full([KEPT, BM], float("inf"), x.dtype.element_ty)
     who = tl.full([KEPT, BM], _NOBODY, tl.int32)
     worst = tl.full([BM], float("inf"), x.dtype.element_ty)
@@ -109,12 +108,12 @@ def _kernel(
         while tl.max(better.to(tl.int32), 0) > 0:
             name = tl.min(tl.where(reduced == value[None, :], columns[:, None], _NOBODY), 0)
             # Of equal values the one that came last has to go, as its index is the largest.
-            last = tl.max(tl.where(real & (best == worst[None, :]), who, -1), 0)
-            loses = real & (best == worst[None, :]) & (who == last[None, :])
+            last = tl.max(tl.where(best == worst[None, :], who, -1), 0)
+            loses = (best == worst[None, :]) & (who == last[None, :])
             taken = (place == tl.min(tl.where(loses, place, KEPT), 0)[None, :]) & better[None, :]
             best = tl.where(taken, value[None, :], best)
             who = tl.where(taken, name[None, :], who)
-            worst = tl.max(tl.where(real, best, float("-inf")), 0)
+            worst = tl.max(best, 0)
             reduced = tl.where(columns[:, None] == name[None, :], float("inf"), reduced)
             value = tl.min(reduced, 0)
             better = value < worst

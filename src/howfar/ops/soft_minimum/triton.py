@@ -139,7 +139,7 @@ def _streamed(pair: Pair, h: Tensor, v: Tensor | None, scale: Tensor, form: Form
     if parts == 1:
         return scores[0], averages[0] if q else None
     top = scores.amax(0)
-    shares = torch.exp2(scores - torch.where(top.isinf(), 0, top))
+    shares = torch.exp2(scores - top)
     total = shares.sum(0)
     return top + total.log2(), ((shares / total).unsqueeze(-1) * averages).sum(0) if q else None
 
