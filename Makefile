@@ -8,7 +8,7 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format bench clean
+.PHONY: help demo test test-slow test-all lint format docs bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ lint: $(VENV)/.dev ## ruff (rules and layout), mypy
 format: $(VENV)/.dev ## what ruff can mend by itself
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+docs: $(VENV)/.dev ## make the tables and the pictures of README and docs anew
+	$(PYTHON) -m scripts.pages && $(PYTHON) -m scripts.figures
 
 bench: $(VENV)/.dev ## time ours against the peers that are installed
 	$(PYTHON) -m benchmarks $(ARGS)

@@ -132,7 +132,7 @@ def api() -> str:
 
 def public_names() -> list[str]:
     """The names that `howfar/__init__.py` imports for its users, in its order; modules among them are namespaces."""
-    return [name for name, _ in _exports(howfar)]
+    return [name for name, _ in _exports(howfar) if not name.startswith("_")]
 
 
 def members(module: ModuleType) -> list[str]:

@@ -39,15 +39,16 @@ enum howfar_form {
   HOWFAR_FORM_DIFFERENCE = 1, /* |x - y|^2 as the sum of squared differences: two operations, no cancellation */
   HOWFAR_FORM_CITYBLOCK = 2,  /* sum |x - y| */
   HOWFAR_FORM_MINKOWSKI = 3,  /* sum |x - y|^p */
-  HOWFAR_FORM_INNER = 4       /* <x, y> as it is */
+  HOWFAR_FORM_INNER = 4       /* <x, y> as it is; kernel sums only */
 };
 
 /* What a kernel sum makes of u; s is the scale, e the exponent, c the offset of the arguments. */
 enum howfar_profile {
   HOWFAR_PROFILE_EXP = 0,        /* exp(-s u^e) */
   HOWFAR_PROFILE_RATIONAL = 1,   /* (1 + s u)^-e */
-  HOWFAR_PROFILE_POWER = 2,      /* -u^e */
-  HOWFAR_PROFILE_POLYNOMIAL = 3, /* (s u + c)^e, e a positive integer */
+  HOWFAR_PROFILE_POWER = 2,      /* u^e; 0 where u is 0, whatever e */
+  HOWFAR_PROFILE_POLYNOMIAL = 3, /* (s u + c)^e, e a positive integer; u an inner product */
+  HOWFAR_PROFILE_EXP_SLOPE = 4   /* u^(e - 1) exp(-s u^e); 0 where u is 0 */
 };
 
 /* One call: a batch of problems over all pairs of n rows x and m columns y. Arrays are dense and row-major, float or
@@ -68,19 +69,23 @@ typedef struct howfar_pairs {
   double exponent;         /* cost = u^exponent (softmin, gibbs, nearest), or the kernel's e */
   double p;                /* Minkowski's p, or the polynomial's offset c */
   int32_t form, profile, threads;
+  int32_t slope;           /* gibbs: every weight times the slope e u^(e - 1) of the cost in u, 0 where u is 0 */
 } howfar_pairs;
 
 /* Chooses the kernels' instruction set by one bit of howfar_isa(), 0 for the best there is; returns the bit in use, or 0
  * when the library holds no kernels of that set for this processor. */
 HOWFAR_API uint32_t howfar_use(uint32_t isa_bit);
 
-/* Each returns 0, or -1 when memory could not be had. */
+#define HOWFAR_NO_MEMORY (-1)
+#define HOWFAR_NO_KERNELS (-2)
+
+/* Each returns 0, or why it could not. */
 
 /* out_i = -(1/scale) log sum_j exp(scale (h_j - c_ij)); averages_i = the averages of v_j under those weights. */
 HOWFAR_API int32_t howfar_softmin_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_softmin_f64(const howfar_pairs *args);
 
-/* out_i = sum_j exp(scale (f_i + h_j - c_ij)) v_j, q columns. */
+/* out_i = sum_j exp(scale (f_i + h_j - c_ij)) v_j, q columns. A slope of exponent 1 is 1 and needs no asking. */
 HOWFAR_API int32_t howfar_gibbs_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_gibbs_f64(const howfar_pairs *args);
 
@@ -88,7 +93,7 @@ HOWFAR_API int32_t howfar_gibbs_f64(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_kernel_sum_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_kernel_sum_f64(const howfar_pairs *args);
 
-/* The k smallest c_ij - h_j of each row in rising order, ties by the smaller index. */
+/* The k smallest c_ij - h_j of each row in rising order, ties by the smaller index; computed as if in double. */
 HOWFAR_API int32_t howfar_nearest_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_nearest_f64(const howfar_pairs *args);
 

@@ -4,21 +4,42 @@
 
 namespace {
 
+#define HOWFAR_TABLE(set)                                                                                             \
+  {                                                                                                                   \
+    howfar::set::softmin_f32, howfar::set::softmin_f64, howfar::set::gibbs_f32, howfar::set::gibbs_f64,               \
+        howfar::set::kernel_sum_f32, howfar::set::kernel_sum_f64, howfar::set::nearest_f32, howfar::set::nearest_f64, \
+  }
+
+#if defined(HOWFAR_HAS_KERNELS)
+const howfar::Kernels portable_kernels = HOWFAR_TABLE(portable);
+#endif
+#if defined(HOWFAR_HAS_X86_KERNELS)
+const howfar::Kernels avx2_kernels = HOWFAR_TABLE(avx2), avx512_kernels = HOWFAR_TABLE(avx512);
+#endif
+
 const howfar::Kernels *kernels_of(uint32_t bit) {
   if (!(howfar_isa() & bit)) return nullptr;
   switch (bit) {
 #if defined(HOWFAR_HAS_X86_KERNELS)
-    case HOWFAR_ISA_AVX512: return &howfar::avx512::kernels;
-    case HOWFAR_ISA_AVX2: return &howfar::avx2::kernels;
+    case HOWFAR_ISA_AVX512: return &avx512_kernels;
+    case HOWFAR_ISA_AVX2: return &avx2_kernels;
 #endif
+#if defined(HOWFAR_HAS_KERNELS)
     /* Every 64-bit ARM has NEON, so there the portable kernels are compiled to it. */
     case HOWFAR_ISA_NEON:
-    case HOWFAR_ISA_PORTABLE: return &howfar::portable::kernels;
+    case HOWFAR_ISA_PORTABLE: return &portable_kernels;
+#endif
     default: return nullptr;
   }
 }
 
 std::atomic<const howfar::Kernels *> chosen{nullptr};
+
+int run(howfar::pairs_kernel howfar::Kernels::*which, const howfar_pairs *a) {
+  const howfar::Kernels *kernels = chosen.load();
+  if (!kernels && howfar_use(0)) kernels = chosen.load();
+  return kernels ? (kernels->*which)(a) : HOWFAR_NO_KERNELS;
+}
 
 }  // namespace
 
@@ -34,18 +55,11 @@ extern "C" uint32_t howfar_use(uint32_t isa_bit) {
   return 0;
 }
 
-namespace {
-const howfar::Kernels &current() {
-  if (!chosen.load()) howfar_use(0);
-  return *chosen.load();
-}
-}  // namespace
-
-extern "C" int32_t howfar_softmin_f32(const howfar_pairs *a) { return current().softmin_f32(a); }
-extern "C" int32_t howfar_softmin_f64(const howfar_pairs *a) { return current().softmin_f64(a); }
-extern "C" int32_t howfar_gibbs_f32(const howfar_pairs *a) { return current().gibbs_f32(a); }
-extern "C" int32_t howfar_gibbs_f64(const howfar_pairs *a) { return current().gibbs_f64(a); }
-extern "C" int32_t howfar_kernel_sum_f32(const howfar_pairs *a) { return current().kernel_sum_f32(a); }
-extern "C" int32_t howfar_kernel_sum_f64(const howfar_pairs *a) { return current().kernel_sum_f64(a); }
-extern "C" int32_t howfar_nearest_f32(const howfar_pairs *a) { return current().nearest_f32(a); }
-extern "C" int32_t howfar_nearest_f64(const howfar_pairs *a) { return current().nearest_f64(a); }
+extern "C" int32_t howfar_softmin_f32(const howfar_pairs *a) { return run(&howfar::Kernels::softmin_f32, a); }
+extern "C" int32_t howfar_softmin_f64(const howfar_pairs *a) { return run(&howfar::Kernels::softmin_f64, a); }
+extern "C" int32_t howfar_gibbs_f32(const howfar_pairs *a) { return run(&howfar::Kernels::gibbs_f32, a); }
+extern "C" int32_t howfar_gibbs_f64(const howfar_pairs *a) { return run(&howfar::Kernels::gibbs_f64, a); }
+extern "C" int32_t howfar_kernel_sum_f32(const howfar_pairs *a) { return run(&howfar::Kernels::kernel_sum_f32, a); }
+extern "C" int32_t howfar_kernel_sum_f64(const howfar_pairs *a) { return run(&howfar::Kernels::kernel_sum_f64, a); }
+extern "C" int32_t howfar_nearest_f32(const howfar_pairs *a) { return run(&howfar::Kernels::nearest_f32, a); }
+extern "C" int32_t howfar_nearest_f64(const howfar_pairs *a) { return run(&howfar::Kernels::nearest_f64, a); }

@@ -15,14 +15,25 @@ struct Kernels {
   pairs_kernel nearest_f32, nearest_f64;
 };
 
+/* What each instruction set defines, in the namespace of its name. */
+#define HOWFAR_DECLARE_KERNELS                \
+  int softmin_f32(const howfar_pairs *a);     \
+  int softmin_f64(const howfar_pairs *a);     \
+  int gibbs_f32(const howfar_pairs *a);       \
+  int gibbs_f64(const howfar_pairs *a);       \
+  int kernel_sum_f32(const howfar_pairs *a);  \
+  int kernel_sum_f64(const howfar_pairs *a);  \
+  int nearest_f32(const howfar_pairs *a);     \
+  int nearest_f64(const howfar_pairs *a);
+
 namespace portable {
-extern const Kernels kernels;
+HOWFAR_DECLARE_KERNELS
 }
 namespace avx2 {
-extern const Kernels kernels;
+HOWFAR_DECLARE_KERNELS
 }
 namespace avx512 {
-extern const Kernels kernels;
+HOWFAR_DECLARE_KERNELS
 }
 
 }  // namespace howfar

@@ -65,6 +65,8 @@ HOWFAR_INLINE Vf sqrt(Vf a) { return (Vf)_mm512_sqrt_ps((__m512)a); }
 HOWFAR_INLINE Vd sqrt(Vd a) { return (Vd)_mm512_sqrt_pd((__m512d)a); }
 HOWFAR_INLINE bool any_greater(Vf a, Vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ) != 0; }
 HOWFAR_INLINE bool any_greater(Vd a, Vd b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_GT_OQ) != 0; }
+HOWFAR_INLINE uint32_t less_bits(Vf a, Vf b) { return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LT_OQ); }
+HOWFAR_INLINE uint32_t less_bits(Vd a, Vd b) { return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_LT_OQ); }
 #elif defined(__AVX2__)
 HOWFAR_INLINE Vf max(Vf a, Vf b) { return (Vf)_mm256_max_ps((__m256)a, (__m256)b); }
 HOWFAR_INLINE Vd max(Vd a, Vd b) { return (Vd)_mm256_max_pd((__m256d)a, (__m256d)b); }
@@ -72,8 +74,10 @@ HOWFAR_INLINE Vf min(Vf a, Vf b) { return (Vf)_mm256_min_ps((__m256)a, (__m256)b
 HOWFAR_INLINE Vd min(Vd a, Vd b) { return (Vd)_mm256_min_pd((__m256d)a, (__m256d)b); }
 HOWFAR_INLINE Vf sqrt(Vf a) { return (Vf)_mm256_sqrt_ps((__m256)a); }
 HOWFAR_INLINE Vd sqrt(Vd a) { return (Vd)_mm256_sqrt_pd((__m256d)a); }
-HOWFAR_INLINE bool any_greater(Vf a, Vf b) { return _mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)) != 0; }
-HOWFAR_INLINE bool any_greater(Vd a, Vd b) { return _mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_GT_OQ)) != 0; }
+HOWFAR_INLINE uint32_t less_bits(Vf a, Vf b) { return (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_LT_OQ)); }
+HOWFAR_INLINE uint32_t less_bits(Vd a, Vd b) { return (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd((__m256d)a, (__m256d)b, _CMP_LT_OQ)); }
+HOWFAR_INLINE bool any_greater(Vf a, Vf b) { return less_bits(b, a) != 0; }
+HOWFAR_INLINE bool any_greater(Vd a, Vd b) { return less_bits(b, a) != 0; }
 #else
 template <class V>
 HOWFAR_INLINE V max(V a, V b) { return a > b ? a : b; }
@@ -91,6 +95,12 @@ HOWFAR_INLINE bool any_greater(V a, V b) {
   std::memcpy(words, &mask, sizeof words);
   for (int64_t w : words) any |= w;
   return any != 0;
+}
+template <class V>
+HOWFAR_INLINE uint32_t less_bits(V a, V b) {
+  uint32_t bits = 0;
+  for (unsigned i = 0; i < sizeof(V) / sizeof(a[0]); ++i) bits |= (uint32_t)(a[i] < b[i]) << i;
+  return bits;
 }
 #endif
 

@@ -18,6 +18,7 @@ from howfar._errors import HowfarWarning as HowfarWarning
 from howfar._errors import NotConverged as NotConverged
 from howfar._errors import ShapeError as ShapeError
 from howfar._errors import UnknownName as UnknownName
+from howfar._version import __version__ as __version__
 from howfar.comparison import Comparison as Comparison
 from howfar.comparison import compare as compare
 from howfar.data import Table as Table
@@ -58,4 +59,60 @@ from howfar.results import Estimate as Estimate
 from howfar.two_sample import TwoSampleTest as TwoSampleTest
 from howfar.two_sample import two_sample_test as two_sample_test
 
-__version__ = "0.1.0"
+__all__ = [
+    "GENERATORS",
+    "BackendUnavailable",
+    "Comparison",
+    "DataError",
+    "DerivativeUnavailable",
+    "DomainError",
+    "Estimate",
+    "Generator",
+    "HowfarError",
+    "HowfarWarning",
+    "Measure",
+    "MultiBandwidth",
+    "NotConverged",
+    "OTResult",
+    "ShapeError",
+    "Status",
+    "Table",
+    "TwoSampleTest",
+    "UnknownName",
+    "__version__",
+    "adversarial",
+    "alpha_divergence",
+    "chi2",
+    "compare",
+    "costs",
+    "energy_distance",
+    "f_divergence",
+    "frechet_distance",
+    "gaussian_wasserstein",
+    "hellinger",
+    "histogram",
+    "jeffreys",
+    "js",
+    "kernels",
+    "kl",
+    "load",
+    "mmd",
+    "mmd2",
+    "multi_kernel_mmd",
+    "neyman_chi2",
+    "nn",
+    "ops",
+    "plot",
+    "renyi",
+    "reverse_kl",
+    "sinkhorn_distance",
+    "sinkhorn_divergence",
+    "sliced_wasserstein",
+    "transport",
+    "transport_matrix",
+    "triangular",
+    "tv",
+    "two_sample_test",
+    "wasserstein",
+    "witness",
+]

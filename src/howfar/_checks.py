@@ -33,7 +33,7 @@ def as_tensor(value: Any, name: str) -> Tensor:
     """
     if isinstance(value, Tensor):
         tensor = value
-    elif hasattr(value, "__dlpack__") and not _is_read_only(value):
+    elif hasattr(value, "__dlpack__") and not _is_beyond_tensors(value):
         try:
             tensor = torch.utils.dlpack.from_dlpack(value)
         except (BufferError, RuntimeError, TypeError, ValueError):
@@ -49,9 +49,12 @@ def as_tensor(value: Any, name: str) -> Tensor:
     return _promoted(tensor, name)
 
 
-def _is_read_only(value: Any) -> bool:
-    flags = getattr(value, "flags", None)
-    return flags is not None and getattr(flags, "writeable", True) is False
+def _is_beyond_tensors(value: Any) -> bool:
+    """Whether an array is read-only or runs backwards, which no tensor can: handing such strides over ends the process."""
+    if getattr(getattr(value, "flags", None), "writeable", True) is False:
+        return True
+    strides = getattr(value, "strides", None)
+    return isinstance(strides, tuple) and any(step < 0 for step in strides)
 
 
 def _copied(value: Any, name: str) -> Tensor:
@@ -139,6 +142,14 @@ def check_finite(tensor: Tensor, name: str, fix: str = "Remove or fill such rows
     if unseen(tensor) or bool(torch.isfinite(tensor).all()):
         return
     raise DomainError(complaint(name, "finite numbers", _first(~torch.isfinite(tensor), tensor, name), fix))
+
+
+def check_held(value: Tensor, unit: str = "distances") -> Tensor:
+    """A distance of finite points; raise where it, or a sum on the way to it, is beyond its dtype."""
+    if not unseen(value) and not bool(torch.isfinite(value).all()):
+        held = f"points whose {unit} {value.dtype} holds"
+        raise DomainError(complaint("x", held, "an overflow", "Rescale the points, or pass them in a wider dtype."))
+    return value
 
 
 def check_potential(value: Any, name: str, x: Tensor, y: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
 
 
@@ -40,6 +42,14 @@ class HowfarWarning(UserWarning):
 
 class NotConverged(HowfarWarning):
     """A solver stopped before it reached what was asked; the message has the figure and the remedy."""
+
+
+def warn(message: str, category: type[HowfarWarning]) -> None:
+    """Warn at the line of the caller's own code, however many rooms of the house, or of torch, lie between."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("howfar", "torch"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level + 1)
 
 
 def complaint(argument: str, expected: str, got: str, fix: str) -> str:

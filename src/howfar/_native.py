@@ -2,7 +2,8 @@
 
 It holds the compiled kernels behind a C interface (native/include/howfar.h) and is optional: an installation that
 found no C++ compiler has none, and every op then runs on plain torch. `HOWFAR_NATIVE=0` in the environment leaves it
-unloaded; it is read once, at the first use.
+unloaded, and `HOWFAR_ISA=portable` (or avx2, avx512, neon) forces the instruction set of its kernels; both are read
+once, at the first use.
 
 A kernel that uses OpenMP shares torch's thread pool only if torch was loaded first, so loading imports torch.
 """
@@ -16,17 +17,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from howfar._errors import BackendUnavailable
+from howfar._errors import BackendUnavailable, DomainError, complaint
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 ENVIRONMENT_SWITCH = "HOWFAR_NATIVE"
+ENVIRONMENT_ISA = "HOWFAR_ISA"
 
 _FILE_NAME = "libhowfar.dll" if sys.platform == "win32" else "libhowfar.so"
-_ISA_NAMES = {1 << 0: "portable", 1 << 1: "avx2+fma", 1 << 2: "avx512", 1 << 3: "neon"}
+_ISA_NAMES = {1 << 0: "portable", 1 << 1: "avx2", 1 << 2: "avx512", 1 << 3: "neon"}
 _REBUILD = (
     "Install a C++17 compiler, then howfar again: pip install --force-reinstall --no-deps --no-cache-dir howfar "
     "(in a clone: pip install .)."
 )
+
+_KERNELS = ("softmin", "gibbs", "kernel_sum", "nearest")
+_forked = False
+
+
+class Pairs(ctypes.Structure):
+    """howfar_pairs of native/include/howfar.h: one call."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("x", "y", "h", "f", "v", "out", "averages", "indices", "scale")),
+        *((name, ctypes.c_int64) for name in ("batch", "n", "m", "d", "q", "k")),
+        *((name, ctypes.c_int64) for name in ("x_step", "y_step", "h_step", "f_step", "v_step")),
+        *((name, ctypes.c_int64) for name in ("row_begin", "row_end")),
+        *((name, ctypes.c_double) for name in ("exponent", "p")),
+        *((name, ctypes.c_int32) for name in ("form", "profile", "threads", "slope")),
+    )
 
 
 def library() -> ctypes.CDLL:
@@ -60,6 +78,68 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(name for bit, name in _ISA_NAMES.items() if bits & bit)
 
 
+def why_no_kernels() -> str | None:
+    """Why there are no compiled kernels, with the fix; None when there are.
+
+    Raises:
+        DomainError: HOWFAR_ISA names no instruction set that can run here.
+    """
+    reason = why_unavailable()
+    if reason is None and instruction_set() is None:
+        return f"The compiled library {path()} holds no kernels: its compiler had no vector types. Build it with clang."
+    return reason
+
+
+@functools.cache
+def instruction_set() -> str | None:
+    """The instruction set of the kernels in use; None where the library holds none.
+
+    Raises:
+        BackendUnavailable: there is no library.
+        DomainError: HOWFAR_ISA names no instruction set that can run here.
+    """
+    use = library().howfar_use
+    wanted = os.environ.get(ENVIRONMENT_ISA)
+    if not wanted:
+        return _ISA_NAMES.get(int(use(0)))
+    bit = next((bit for bit, name in _ISA_NAMES.items() if name == wanted), 0)
+    if not bit or not use(bit):
+        raise DomainError(
+            complaint(
+                ENVIRONMENT_ISA,
+                f"one of {', '.join(instruction_sets())}, which this processor runs",
+                repr(wanted),
+                "Unset that environment variable for the best of them.",
+            )
+        )
+    return wanted
+
+
+def threads() -> int:
+    """How many threads a call may use: as torch, but one in a forked child, whose parent kept the pool."""
+    import torch
+
+    return 1 if _forked else int(torch.get_num_threads())
+
+
+def call(kernel: str, single: bool, pairs: Pairs) -> None:
+    """Run one kernel, in float32 if `single`, else in float64. The interpreter lock is released meanwhile."""
+    status = getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(pairs))
+    if status == -1:
+        raise MemoryError(f"{kernel}: the compiled kernel found no memory for its working space")
+    if status:
+        raise BackendUnavailable(f"{kernel}: {why_no_kernels()}")
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 @functools.cache
 def _load() -> ctypes.CDLL | str:
     if os.environ.get(ENVIRONMENT_SWITCH) == "0":
@@ -86,3 +166,10 @@ def _declare(loaded: ctypes.CDLL) -> None:
     loaded.howfar_isa.restype = ctypes.c_uint32
     loaded.howfar_sum_f64.argtypes = (ctypes.c_void_p, ctypes.c_int64)
     loaded.howfar_sum_f64.restype = ctypes.c_double
+    loaded.howfar_use.argtypes = (ctypes.c_uint32,)
+    loaded.howfar_use.restype = ctypes.c_uint32
+    for kernel in _KERNELS:
+        for precision in ("f32", "f64"):
+            function = getattr(loaded, f"howfar_{kernel}_{precision}")
+            function.argtypes = (ctypes.POINTER(Pairs),)
+            function.restype = ctypes.c_int32

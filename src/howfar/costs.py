@@ -19,6 +19,8 @@ from torch import Tensor
 from howfar import _checks
 from howfar._errors import DomainError, ShapeError, complaint, unknown_name
 
+__all__ = ["CityBlock", "Cosine", "Cost", "Custom", "Euclidean", "Minkowski", "Power", "SqEuclidean"]
+
 _FEWEST_FOR_PRODUCT = 17
 """From here a matrix product of float64 is quicker than the sum over features."""
 
@@ -36,6 +38,11 @@ def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return squared.to(x.dtype)
 
 
+def held_by_squares(features: int) -> int:
+    """Numbers that the graph of `squared_distances`, or of a product, and of a formula on it holds for each pair."""
+    return 4 + min(features, _FEWEST_FOR_PRODUCT)
+
+
 def dot_products(x: Tensor, y: Tensor) -> Tensor:
     """<x_i, y_j>, (..., n, d), (..., m, d) -> (..., n, m), summed in float64 where the device has it."""
     if x.device.type == "mps":
@@ -45,8 +52,9 @@ def dot_products(x: Tensor, y: Tensor) -> Tensor:
 
 def safe_power(base: Tensor, exponent: float) -> Tensor:
     """base ** exponent for base >= 0, with derivative 0 where base is 0."""
-    positive = base > 0
-    return torch.where(positive, torch.where(positive, base, 1).pow(exponent), 0)
+    # So written, what is not a number is not taken for a zero.
+    zero = base <= 0
+    return torch.where(zero, 0, torch.where(zero, 1, base).pow(exponent))
 
 
 def _over_features(x: Tensor, y: Tensor, term: Callable[[Tensor], Tensor]) -> Tensor:
@@ -83,6 +91,10 @@ class Cost:
         """c(y, x) as a cost: the same object, unless the cost is not symmetric."""
         return self
 
+    def held(self, features: int) -> int:
+        """About how many numbers the graph of `matrix` holds for each pair: what a streamed derivative cuts its blocks by."""
+        return held_by_squares(features)
+
 
 @dataclass(frozen=True)
 class SqEuclidean(Cost):
@@ -108,7 +120,13 @@ class SqEuclidean(Cost):
 
 @dataclass(frozen=True)
 class Euclidean(Cost):
-    """|x - y|, in units of the data."""
+    """|x - y|, in units of the data.
+
+    Example:
+        >>> import torch
+        >>> Euclidean().matrix(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor([[5.]])
+    """
 
     name: ClassVar[str] = "euclidean"
 
@@ -119,7 +137,13 @@ class Euclidean(Cost):
 
 @dataclass(frozen=True)
 class CityBlock(Cost):
-    """sum_k |x_k - y_k|, in units of the data."""
+    """sum_k |x_k - y_k|, in units of the data.
+
+    Example:
+        >>> import torch
+        >>> CityBlock().matrix(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
+        tensor([[7.]])
+    """
 
     name: ClassVar[str] = "cityblock"
 
@@ -127,10 +151,20 @@ class CityBlock(Cost):
         """sum_k |x_ik - y_jk|."""
         return _over_features(x, y, torch.abs)
 
+    def held(self, features: int) -> int:
+        """One difference for each feature."""
+        return 4 + features
+
 
 @dataclass(frozen=True)
 class Minkowski(Cost):
-    """(sum_k |x_k - y_k|^p)^(1/p), p >= 1, in units of the data."""
+    """(sum_k |x_k - y_k|^p)^(1/p), p >= 1, in units of the data.
+
+    Example:
+        >>> import torch
+        >>> Minkowski(3).matrix(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 3.0]]))
+        tensor([[3.7798]])
+    """
 
     p: float
     name: ClassVar[str] = "minkowski"
@@ -148,10 +182,20 @@ class Minkowski(Cost):
         total = _over_features(x, y, lambda difference: safe_power(difference.abs() / scale, self.p))
         return scale * safe_power(total, 1 / self.p)
 
+    def held(self, features: int) -> int:
+        """A difference, its size, its ratio, its power and two masks for each feature."""
+        return 4 + 6 * features
+
 
 @dataclass(frozen=True)
 class Cosine(Cost):
-    """1 - <x, y> / (|x| |y|), without unit, in [0, 2]; 1 where a vector is zero and has no direction."""
+    """1 - <x, y> / (|x| |y|), without unit, in [0, 2]; 1 where a vector is zero and has no direction.
+
+    Example:
+        >>> import torch
+        >>> Cosine().matrix(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 2.0], [-3.0, 0.0]]))
+        tensor([[1., 2.]])
+    """
 
     name: ClassVar[str] = "cosine"
 
@@ -176,7 +220,13 @@ def _directions(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Power(Cost):
-    """base ** exponent: the ground cost of the Wasserstein distance of that order."""
+    """base ** exponent: the ground cost of the Wasserstein distance of that order.
+
+    Example:
+        >>> import torch
+        >>> Power(Euclidean(), 3).matrix(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
+        tensor([[8.]])
+    """
 
     base: Cost
     exponent: float
@@ -193,7 +243,12 @@ class Power(Cost):
 
     def swapped(self) -> Power:
         """The power of the swapped base."""
-        return Power(self.base.swapped(), self.exponent)
+        base = self.base.swapped()
+        return self if base is self.base else Power(base, self.exponent)
+
+    def held(self, features: int) -> int:
+        """As the base, and the power."""
+        return self.base.held(features) + 4
 
     @property
     def degree(self) -> float | None:
@@ -206,12 +261,21 @@ class Power(Cost):
             squared = squared_distances(x, y)
             return squared if self.exponent == 2 else safe_power(squared, self.exponent / 2)
         base = self.base.matrix(x, y)
+        if isinstance(self.base, Custom) and not _checks.unseen(base) and bool((base < 0).any()):
+            fix = "Return a distance: its power is what is transported."
+            raise DomainError(complaint("cost", "numbers >= 0", f"{base.min().item():.6g}", fix))
         return base if self.exponent == 1 else safe_power(base, self.exponent)
 
 
 @dataclass(frozen=True)
 class Custom(Cost):
-    """Any function `(n, d), (m, d) -> (n, m)`, called once for each batch element."""
+    """Any function `(n, d), (m, d) -> (n, m)`, called once for each batch element.
+
+    Example:
+        >>> import torch
+        >>> Custom(lambda x, y: (y.T - x).relu()).matrix(torch.tensor([[1.0]]), torch.tensor([[0.0], [4.0]]))
+        tensor([[0., 3.]])
+    """
 
     function: Callable[[Tensor, Tensor], Tensor]
     name: ClassVar[str] = "custom"

@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from howfar import _native
+from howfar._errors import DomainError
+from howfar._version import __version__
 
 _PEERS = ("geomloss", "pykeops", "ott-jax", "flash-sinkhorn", "torchmetrics")
 _ONLY_REFERENCE = "no op of this version has a {} kernel. Use backend='auto' or 'reference'."
@@ -39,7 +41,7 @@ def report() -> dict[str, dict[str, str]]:
 
 def _versions() -> dict[str, str]:
     return {
-        "howfar": _version("howfar"),
+        "howfar": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "torch": str(torch.__version__),
         "numpy": _version("numpy"),
@@ -83,11 +85,22 @@ def _native_library() -> dict[str, str]:
         "status": f"loaded from {_native.path()}",
         "interface": str(_native.ABI_VERSION),
         "instruction sets": ", ".join(_native.instruction_sets()),
+        "in use": _instruction_set(),
     }
 
 
+def _instruction_set() -> str:
+    try:
+        return _native.instruction_set() or f"not available: {_native.why_no_kernels()}"
+    except DomainError as error:
+        return f"not available: {error}"
+
+
 def _cpu_backend() -> str:
-    reason = _native.why_unavailable()
+    try:
+        reason = _native.why_no_kernels()
+    except DomainError as error:
+        reason = str(error)
     if reason is not None:
         return f"not available: {reason}"
     return _kernels("cpu") or f"not available: {_ONLY_REFERENCE.format('compiled CPU')}"

@@ -17,7 +17,19 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, complaint, unknown_name
-from howfar.costs import CityBlock, dot_products, safe_power, squared_distances
+from howfar.costs import CityBlock, dot_products, held_by_squares, safe_power, squared_distances
+
+__all__ = [
+    "IMQ",
+    "Energy",
+    "Gaussian",
+    "Kernel",
+    "Laplacian",
+    "Linear",
+    "Polynomial",
+    "RationalQuadratic",
+    "Sum",
+]
 
 _BASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sqeuclidean": squared_distances,
@@ -55,6 +67,10 @@ class Kernel:
         own = x.square().sum(-1) if self.base == "dot" else torch.zeros_like(x[..., 0])
         return self.profile(own.unsqueeze(-1), x.shape[-1]).squeeze(-1)
 
+    def held(self, features: int) -> int:
+        """About how many numbers the graph of `matrix` holds for each pair: what a streamed derivative cuts its blocks by."""
+        return CityBlock().held(features) if self.base == "cityblock" else held_by_squares(features)
+
     def __add__(self, other: Kernel) -> Sum:
         """The sum of two kernels."""
         return Sum((*_terms(self), *_terms(other)))
@@ -84,7 +100,13 @@ class Gaussian(Kernel):
 
 @dataclass(frozen=True, eq=False)
 class Laplacian(Kernel):
-    """exp(-|x - y| / s), with the Euclidean norm or (`norm="cityblock"`) the sum of absolute differences."""
+    """exp(-|x - y| / s), with the Euclidean norm or (`norm="cityblock"`) the sum of absolute differences.
+
+    Example:
+        >>> import torch
+        >>> Laplacian(2.0).matrix(torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, 2.0]]))
+        tensor([[0.3679]])
+    """
 
     s: float | Tensor = 1.0
     norm: str = "euclidean"
@@ -108,7 +130,13 @@ class Laplacian(Kernel):
 
 @dataclass(frozen=True, eq=False)
 class IMQ(Kernel):
-    """Inverse multiquadric (1 + |x - y|^2 / s^2)^(-1/2)."""
+    """Inverse multiquadric (1 + |x - y|^2 / s^2)^(-1/2).
+
+    Example:
+        >>> import torch
+        >>> IMQ(1.0).matrix(torch.tensor([[0.0]]), torch.tensor([[3.0**0.5]]))
+        tensor([[0.5000]])
+    """
 
     s: float | Tensor = 1.0
     name: ClassVar[str] = "imq"
@@ -124,7 +152,13 @@ class IMQ(Kernel):
 
 @dataclass(frozen=True, eq=False)
 class RationalQuadratic(Kernel):
-    """(1 + |x - y|^2 / (2 alpha s^2))^(-alpha), a mixture of Gaussians of many widths (Rasmussen & Williams, 4.19)."""
+    """(1 + |x - y|^2 / (2 alpha s^2))^(-alpha), a mixture of Gaussians of many widths (Rasmussen & Williams, 4.19).
+
+    Example:
+        >>> import torch
+        >>> RationalQuadratic(1.0, alpha=2.0).matrix(torch.tensor([[0.0]]), torch.tensor([[2.0]]))
+        tensor([[0.2500]])
+    """
 
     s: float | Tensor = 1.0
     alpha: float = 1.0
@@ -142,7 +176,13 @@ class RationalQuadratic(Kernel):
 
 @dataclass(frozen=True, eq=False)
 class Energy(Kernel):
-    """-|x - y|^exponent, 0 < exponent <= 2: conditionally positive definite, the kernel of the energy distance."""
+    """-|x - y|^exponent, 0 < exponent <= 2: conditionally positive definite, the kernel of the energy distance.
+
+    Example:
+        >>> import torch
+        >>> Energy(0.5).matrix(torch.tensor([[0.0]]), torch.tensor([[4.0]]))
+        tensor([[-2.]])
+    """
 
     exponent: float = 1.0
     name: ClassVar[str] = "energy"
@@ -163,7 +203,13 @@ class Energy(Kernel):
 
 @dataclass(frozen=True, eq=False)
 class Polynomial(Kernel):
-    """(gamma <x, y> + coef)^degree; gamma is 1 / d when left out."""
+    """(gamma <x, y> + coef)^degree; gamma is 1 / d when left out.
+
+    Example:
+        >>> import torch
+        >>> Polynomial(degree=2).matrix(torch.tensor([[1.0, 3.0]]), torch.tensor([[1.0, 1.0]]))
+        tensor([[9.]])
+    """
 
     degree: int = 3
     gamma: float | None = None
@@ -186,7 +232,13 @@ class Polynomial(Kernel):
 
 @dataclass(frozen=True, eq=False)
 class Linear(Kernel):
-    """<x, y>: its discrepancy is the distance of the means."""
+    """<x, y>: its discrepancy is the distance of the means.
+
+    Example:
+        >>> import torch
+        >>> Linear().matrix(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 1.0]]))
+        tensor([[5.]])
+    """
 
     base: ClassVar[str] = "dot"
     name: ClassVar[str] = "linear"
@@ -198,7 +250,14 @@ class Linear(Kernel):
 
 @dataclass(frozen=True, eq=False)
 class Sum(Kernel):
-    """The sum of kernels; each distance that several of them share is computed once."""
+    """The sum of kernels; each distance that several of them share is computed once.
+
+    Example:
+        >>> import torch
+        >>> total = Sum([Gaussian(1.0), Gaussian(2.0)])
+        >>> total.matrix(torch.zeros(1, 1), torch.zeros(1, 1))
+        tensor([[2.]])
+    """
 
     kernels: tuple[Kernel, ...]
     name: ClassVar[str] = "sum"
@@ -222,6 +281,10 @@ class Sum(Kernel):
         for kernel in rest:
             total = total + kernel.profile(bases[kernel.base], x.shape[-1])
         return total
+
+    def held(self, features: int) -> int:
+        """What all terms hold."""
+        return sum(k.held(features) for k in _terms(self))
 
     def diagonal(self, x: Tensor) -> Tensor:
         """The sum of the diagonals."""

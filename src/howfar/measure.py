@@ -44,6 +44,12 @@ class Measure:
         batch = torch.broadcast_shapes(points.shape[:-2], weights.shape[:-1])
         return cls(points.expand(*batch, *points.shape[-2:]), weights.expand(*batch, n))
 
+    def __repr__(self) -> str:
+        batch = f", batch {tuple(self.batch)}" if self.batch else ""
+        weights = "" if self.uniform else ", weighted"
+        of = self.points
+        return f"<Measure of {self.n} points in {self.d} dimensions{batch}{weights}, {of.dtype} on {of.device}>"
+
     @property
     def n(self) -> int:
         """How many points."""
@@ -72,6 +78,15 @@ class Measure:
         return Measure(
             self.points.expand(*batch, self.n, self.d), self.weights.expand(*batch, self.n), uniform=self.uniform
         )
+
+    def to(self, dtype: torch.dtype) -> Measure:
+        """The same measure in another dtype; uniform weights are those of that dtype, not rounded by this one."""
+        if dtype == self.points.dtype:
+            return self
+        weights = self.weights.to(dtype)
+        if self.uniform:
+            weights = weights.new_full((), 1 / self.n).expand(weights.shape)
+        return Measure(self.points.to(dtype), weights, self.uniform)
 
 
 def centred(x: Measure, y: Measure) -> tuple[Measure, Measure]:

@@ -27,6 +27,10 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 _LINE_STYLES = ("-", "--", "-.", ":")
 _LINE_COLOUR = "#555555"
 _MEAN_AREA = 30.0
+_THINNEST = 0.25
+"""The least height of a picture of two clouds by its width, or width by height."""
+_LONGEST_SIDE, _BESIDE = 5.0, 0.6
+"""Inches of a figure of two clouds: its longer side, and what the numbers on its axes take."""
 _TOP = 0.985
 """Where infinite values are marked, in heights of the axes."""
 
@@ -146,9 +150,13 @@ def assignments(
             linewidths=0.5,
             zorder=2,
         )
-    # The cost is seen as the length of a line, so both axes need one scale.
-    axes.set_aspect("equal", adjustable="datalim")
+    corners = _frame(torch.cat([points_x, points_y]))
+    axes.update_datalim(corners.numpy())
     axes.autoscale_view()
+    # The cost is seen as the length of a line, so both axes need one scale.
+    axes.set_aspect("equal", adjustable="box")
+    if ax is None:
+        _fit(axes, corners)
     axes.legend()
     return axes
 
@@ -187,7 +195,7 @@ def separation(*, cells: int = 32, furthest: float = 2.0) -> tuple[Tensor, dict[
     q = torch.stack([row.roll(k) for k, row in enumerate(p)])
     centres = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells
     moved = centres + shifts[:, None]
-    best_classifier = -torch.special.xlogy(p, p / (p + q)).nansum(-1) - torch.special.xlogy(q, q / (p + q)).nansum(-1)
+    best_classifier = torch.special.xlogy(p, (p + q) / p).nansum(-1) + torch.special.xlogy(q, (p + q) / q).nansum(-1)
     return shifts, {
         "W1": wasserstein(centres[:, None].expand(steps + 1, cells, 1), moved[..., None], p=1),
         "JS": js(p, q),
@@ -258,6 +266,23 @@ def distances_vs_shift(shifts: Any, curves: Mapping[str, Any], *, ax: Axes | Non
     # Above the axes, because inside it would cover the marks of what is infinite.
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     return axes
+
+
+def _frame(points: Tensor) -> Tensor:
+    """(2, 2): the corners of the rectangle around points (n, 2), widened where it is thinner than `_THINNEST`."""
+    low, high = points.amin(0), points.amax(0)
+    longest = float((high - low).max()) or 1.0
+    half = (high - low).clamp_min(_THINNEST * longest) / 2
+    return torch.stack([(low + high) / 2 - half, (low + high) / 2 + half])
+
+
+def _fit(axes: Axes, corners: Tensor) -> None:
+    """Give the figure of these axes the shape of what they show, and some room for the numbers beside them."""
+    from matplotlib.figure import Figure
+
+    extents = corners[1] - corners[0]
+    if isinstance(axes.figure, Figure):
+        axes.figure.set_size_inches(*(_LONGEST_SIDE * extents / extents.max() + _BESIDE).tolist())
 
 
 def _lone_marker(values: Tensor) -> str | None:

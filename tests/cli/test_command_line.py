@@ -40,6 +40,7 @@ def test_a_difference_is_printed_and_exits_with_one(capsys):
     assert "\x1b" not in out
     assert "Energy distance" in out
     assert "x       numeric      yes" in out
+    assert "reference  a.csv           120\n" in out
     assert all(line == line.rstrip() for line in out.splitlines())
 
 
@@ -102,6 +103,27 @@ def test_distance_prints_numbers(capsys):
 
 
 @pytest.mark.usefixtures("tables")
+def test_distance_gives_every_row_its_unit(capsys):
+    from howfar import catalog
+
+    units = {"data": "robust standard units", "data^2": "squared robust standard units", "none": "no unit"}
+    units["cost"] = units["data^2"]
+    points = [row for row in catalog.rows() if row.inputs == "points"]
+    assert {"mmd2", "frechet_distance", "sinkhorn_divergence"} <= {row.name for row in points}
+    names = ",".join(row.name for row in points)
+    assert run(["distance", "a.csv", "same.csv", "--metric", names, "--columns", "x,y"]) == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    printed = {name: unit for name, _, unit in (line.split(maxsplit=2) for line in lines)}
+    assert printed == {row.name: units[row.unit] for row in points}
+    # The power of the unit is that of the scaling law.
+    powers = {"no unit": (0, None), "robust standard units": (1,), "squared robust standard units": (2,)}
+    assert all(row.degree in powers[printed[row.name]] for row in points)
+    assert run(["distance", "a.csv", "same.csv", "--metric", "mmd,frechet_distance", "--json"]) == 0
+    found = [one["unit"] for one in json.loads(capsys.readouterr().out)["distances"]]
+    assert found == ["none", "squared robust standard units"]
+
+
+@pytest.mark.usefixtures("tables")
 def test_distance_says_when_it_subsamples(capsys):
     assert run(["distance", "a.csv", "same.csv", "--metric", "sliced_wasserstein", "--max-rows", "50"]) == 0
     assert "note: subsample of 50 and 50 rows" in capsys.readouterr().out
@@ -155,7 +177,10 @@ def test_version_and_help(capsys):
         ("distance a.csv same.csv --metric wassersten", "metric: expected one of energy_distance, "),
         (
             "distance a.csv same.csv --metric js",
-            "metric: expected a distance between points, got js, of probabilities.",
+            (
+                "metric: expected a distance between points, which rows of a table are, got js, which compares "
+                "probabilities. Pass one of energy_distance, frechet_distance, "
+            ),
         ),
         (
             "distance a.csv same.csv --metric ,",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from howfar._errors import DataError, DomainError
-from howfar.comparison import Comparison, compare
+from howfar.comparison import Comparison, compare, overall
 
 
 def _wine(cultivar: int) -> pl.DataFrame:
@@ -106,6 +107,15 @@ def test_overall_distances_equal_the_functions_on_the_encoded_tables(wine):
     assert by_name["energy_effect"].value == pytest.approx((1 - (first + second) / (2 * between)) ** 0.5, rel=1e-6)
 
 
+def test_every_distance_says_in_a_sentence_what_it_is(wine):
+    """Plain words first, without a sign of mathematics; the formula may follow in parentheses."""
+    for one in wine.distances:
+        said, _, formula = one.note.partition(" (")
+        assert re.fullmatch(r"[A-Z][a-z ,:;0-9-]+", said), said
+        assert formula.endswith(").")
+        assert "0 when the tables agree" in said
+
+
 def test_halves_of_one_cultivar_do_not_differ_and_the_sentence_says_what_could_be_missed():
     table = _wine(1)[torch.randperm(71, generator=torch.Generator().manual_seed(0)).tolist()]
     result = compare(table[:35], table[35:])
@@ -141,6 +151,56 @@ def test_every_kind_of_column_says_what_moved(moved):
     assert joined.shift.startswith("median 2024-02-")
     assert joined.reference["sd"].endswith(" days")
     assert not moved["same"].moved
+
+
+_SHIFT = re.compile(r"(?P<name>median|mean) (?P<before>\S+) -> (?P<after>\S+) \((?P<sd>\S+) sd\)")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_numbers_of_a_shift_belong_to_one_statistic(seed):
+    """Heavy tails part the median from the mean, so a text that mixed the two would contradict itself."""
+    rng = np.random.default_rng(seed)
+    reference, current = rng.standard_t(2, 60) + 3, rng.lognormal(1, 0.8, 50)
+    (column,) = compare(reference, current, n_permutations=19).columns
+    measured = {one.label: one.value for one in column.measures}
+    pooled = math.sqrt((59 * reference.var(ddof=1) + 49 * current.var(ddof=1)) / 108)
+    for name, function in (("median", np.median), ("mean", np.mean)):
+        gap = function(current) - function(reference)
+        assert measured[f"Shift of the {name}"] == pytest.approx(gap, rel=1e-9)
+        assert measured[f"Shift of the {name}, standardised"] == pytest.approx(gap / pooled, rel=1e-9)
+    if column.shift.startswith("sd "):
+        assert all(abs(measured[f"Shift of the {name}, standardised"]) < 0.2 for name in ("median", "mean"))
+        return
+    said = _SHIFT.fullmatch(column.shift)
+    function = {"median": np.median, "mean": np.mean}[said["name"]]
+    assert float(said["before"]) == pytest.approx(function(reference), rel=1e-3)
+    assert float(said["after"]) == pytest.approx(function(current), rel=1e-3)
+    assert float(said["sd"]) == pytest.approx((function(current) - function(reference)) / pooled, rel=0.06)
+    assert (float(said["after"]) > float(said["before"])) == (float(said["sd"]) > 0)
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "shift"),
+    [
+        # The mean where the median hardly moved and the mean did: most values are zero.
+        ([0.0] * 60 + [1.0] * 10, [0.0] * 40 + [9.0] * 30, "mean 0.1429 -> 3.857 (+1.2 sd)"),
+        (
+            [1.7e9 + k for k in range(50)],
+            [1.7e9 + k + 20 for k in range(50)],
+            "median 1700000024 -> 1700000044 (+1.4 sd)",
+        ),
+        (
+            [0.0] * 20 + [1e-9 * k for k in range(20)],
+            [500.0 + k / 10 for k in range(40)],
+            "median 0 -> 501.9 (+610 sd)",
+        ),
+        # Neither the median, nor the mean, nor the spread: the threshold with the largest gap is left.
+        ([-1.0, 1.0] * 30, [-(2.0**0.5), 0.0, 0.0, 2.0**0.5] * 15, "values up to -1.414: 0 % -> 25 %"),
+    ],
+)
+def test_what_moved_is_said_by_the_statistic_that_shows_it(reference, current, shift):
+    (column,) = compare(reference, current, n_permutations=99).columns
+    assert column.shift == shift
 
 
 def test_missing_rows_are_a_fact_of_their_own(moved):
@@ -206,6 +266,17 @@ def test_the_report_is_one_html_file(moved, tmp_path):
     assert "violet" in text
 
 
+def test_results_print_in_a_line(wine):
+    assert repr(wine) == f"<Comparison of reference (59 rows) and current (71 rows): {wine.verdict.sentence}>"
+    assert repr(wine["proline"]) == (
+        "<ColumnComparison of `proline` (numeric): differs, median 1095 -> 495 (-3.2 sd), effect 0.91, adjusted p 0.001>"
+    )
+    (hue,) = compare(_wine(1)[::2], _wine(1)[1::2], columns=["hue"]).columns
+    assert repr(hue).startswith("<ColumnComparison of `hue` (numeric): within chance, ")
+    assert repr(wine.projection).startswith("<Projection of 59 and 71 rows: principal components of ")
+    assert repr(hue.histogram).startswith("<Histogram of ")
+
+
 def test_the_answer_is_repeatable_and_the_generator_changes_it():
     a, b = _mixed(60, 0), _mixed(60, 1)
     first = compare(a, b)
@@ -256,6 +327,16 @@ def test_tolerance_is_an_effect_that_does_not_matter():
     assert not tolerant.verdict.different
     assert tolerant.verdict.significant
     assert tolerant.verdict.sentence.startswith("No difference beyond the tolerance")
+
+
+def test_the_width_of_the_kernel_does_not_depend_on_where_rows_lie():
+    """Every other row is spread five times as wide: a choice of rows by their position would see those only."""
+    points = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    points[::2] *= 5
+    expected = float(torch.pdist(points).median())
+    for order in (points, torch.cat([points[::2], points[1::2]])):
+        kernel = overall.gaussian_of_median(order, torch.Generator().manual_seed(1))
+        assert float(kernel.s) == pytest.approx(expected, rel=0.05)
 
 
 def test_a_subsample_is_said_and_the_columns_use_all_rows():

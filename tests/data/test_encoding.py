@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from howfar.data import Encoded, Kind, encode, load, pair
+from howfar.measure import Measure
 
 
 def encoded(left: dict[str, Any], right: dict[str, Any], **options: Any) -> Encoded:
@@ -136,3 +137,10 @@ def test_a_row_is_encoded_alike_on_whichever_side_it_lies(rows: list[tuple[Any, 
 
     first, second = points(list(range(len(rows)))), points(order)
     assert torch.equal(first[order], second)
+
+
+def test_a_measure_prints_its_shape_and_not_its_points():
+    points = torch.zeros(3, 500, 2)
+    assert repr(Measure.of(points)) == "<Measure of 500 points in 2 dimensions, batch (3,), torch.float32 on cpu>"
+    weighted = Measure.of(points[0].double(), torch.full((500,), 1 / 500))
+    assert repr(weighted) == "<Measure of 500 points in 2 dimensions, weighted, torch.float64 on cpu>"

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from howfar._errors import UnknownName
-from howfar.data import Column, Kind, load
+from howfar.data import Column, Kind, load, pair
 
 TOO_LARGE = (
     "holds integers beyond 2^53, which float64 cannot hold exactly; "
@@ -206,3 +206,17 @@ def test_names_select_and_take() -> None:
 def test_importing_the_room_loads_no_reader() -> None:
     code = "import sys, howfar.data; print({'polars', 'narwhals', 'safetensors', 'PIL', 'pandas'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_tables_and_columns_print_in_a_line():
+    table = load({"age": np.array([31.0, np.nan]), "town": np.array(["Bern", "Wien"]), "z": np.zeros(2)}, name="t")
+    assert repr(table) == "<Table t: 2 rows, age (numeric), town (categorical), z (numeric)>"
+    assert repr(table["age"]) == "<Column age: numeric, 2 rows, 1 of them missing>"
+    assert repr(table["town"]) == "<Column town: categorical, 2 rows, 2 levels>"
+    wide = load(np.zeros((3, 400)), name="wide")
+    assert repr(wide) == (
+        "<Table wide: 3 rows, 0 (numeric), 1 (numeric), 2 (numeric), 3 (numeric), 4 (numeric), 5 (numeric) and 394 more>"
+    )
+    both = pair(table, table)
+    assert repr(both) == "<PairedTables t (2 rows) and t (2 rows): age (numeric), town (categorical), z (numeric)>"
+    assert repr(both.columns[0]) == "<PairedColumn age: numeric, 2 and 2 rows>"

@@ -214,9 +214,14 @@ def test_close_and_distant_gaussians_in_float32():
     assert fd.hellinger(p, q).value.item() == pytest.approx(-math.expm1(-(gap**2) / 8), rel=1e-6)
     assert fd.kl(p, q).value.item() == pytest.approx(gap**2 / 2, rel=1e-6)
     assert fd.kl(p, q).value.dtype == torch.float32
-    wider = td.Normal(0.0, 1.0 + 2**-13)
-    assert fd.kl(td.Normal(0.0, 1.0), wider).value.item() == pytest.approx(2**-26, rel=1e-3, abs=0)
-    assert fd.hellinger(td.Normal(0.0, 1.0), wider).value.item() == pytest.approx(2**-28, rel=1e-3, abs=0)
+    wider = td.Normal(0.0, 1.0 + 1e-4)
+    spread = wider.scale.double().item() - 1
+    assert fd.kl(td.Normal(0.0, 1.0), wider).value.item() == pytest.approx(spread**2, rel=1e-3, abs=0)
+    assert fd.hellinger(td.Normal(0.0, 1.0), wider).value.item() == pytest.approx(spread**2 / 4, rel=1e-3, abs=0)
+    sharp, wide = (
+        td.MultivariateNormal(torch.ones(3), scale_tril=torch.eye(3) * scale) for scale in (1.0, wider.scale)
+    )
+    assert fd.kl(sharp, wide).value.item() == pytest.approx(3 * spread**2, rel=1e-3, abs=0)
     for other in (p, td.Gamma(3e4, 1.0), td.MultivariateNormal(torch.ones(3), torch.eye(3))):
         for name in CLOSED:
             assert fd.f_divergence(other, other, name).value.item() == 0

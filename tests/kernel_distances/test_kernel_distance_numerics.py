@@ -163,3 +163,13 @@ def test_curvature_at_equal_clouds_in_another_order(name):
     for _ in range(10):
         y = x[torch.randperm(5, generator=generator)]
         torch.testing.assert_close(torch.autograd.functional.hessian(lambda u, y=y: function(u, y), x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("distance", [energy_distance, lambda x, y: mmd2(x, y, bandwidth=1.0)])
+def test_half_precision_does_not_round_the_uniform_weights(distance, dtype, d):
+    """999 times the 1 / 999 of half precision is not one, and unequal masses would add to the distance."""
+    x, y = (t.to(dtype) for t in clouds(5, (999, d), (77, d)))
+    expected = distance(x.float(), y.float())
+    torch.testing.assert_close(distance(x, y).float(), expected, rtol=torch.finfo(dtype).eps, atol=0)

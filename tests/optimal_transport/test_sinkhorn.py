@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 import howfar
-from howfar.optimal_transport import Status
+from howfar.geometry import PointCloud
+from howfar.optimal_transport import LinearProblem, Sinkhorn, Status
+from howfar.optimal_transport.dual import dual_value
 
 D = torch.float64
 
@@ -199,3 +202,23 @@ def test_reach_needs_no_equal_masses_and_keeps_the_gradient_right():
         return howfar.sinkhorn_divergence(x, y, a=a, b=b, eps=0.3, reach=0.8, tol=1e-12)
 
     assert torch.autograd.gradcheck(divergence, inputs, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("reach", [None, 0.5])
+def test_one_measure_against_itself_takes_few_iterations_and_has_the_same_answer(reach):
+    x = torch.rand(80, 2, dtype=D)
+    a = torch.rand(80, dtype=D)
+    geometry, a = PointCloud(x, x), a / a.sum()
+    rho = None if reach is None else reach**2
+    problem = LinearProblem(geometry, a, a, torch.tensor(0.005, dtype=D), rho)
+    solver = Sinkhorn(tol=1e-10)
+    plain, own = solver.solve(problem), solver.solve(replace(problem, symmetric=True))
+    assert own.status is Status.CONVERGED
+    assert own.n_iter <= plain.n_iter / 2
+    assert_close(own.f, own.g, atol=0, rtol=0)
+    assert_close(dual_value(problem, own.f, own.g), dual_value(problem, plain.f, plain.g), rtol=1e-9, atol=1e-12)
+
+
+def test_a_result_reads_in_a_few_lines():
+    x, y = clouds()
+    assert len(repr(howfar.transport(x, y, eps=0.1))) < 300

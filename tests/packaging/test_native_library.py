@@ -83,7 +83,7 @@ def test_instruction_sets_are_those_of_the_processor(library: ctypes.CDLL) -> No
         assert found == ("portable", "neon")
     if platform.machine() == "x86_64" and sys.platform == "linux":
         flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text()))
-        assert ("avx2+fma" in found) == ({"avx2", "fma"} <= flags)
+        assert ("avx2" in found) == ({"avx2", "fma"} <= flags)
         assert ("avx512" in found) == ({"avx512f", "avx512dq", "avx512bw", "avx512vl"} <= flags)
 
 

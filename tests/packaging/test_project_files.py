@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -38,6 +40,28 @@ def group(name: str) -> list[str]:
 def test_the_package_is_typed() -> None:
     assert (ROOT / "src/howfar/py.typed").is_file()
     assert "Typing :: Typed" in PROJECT["project"]["classifiers"]
+
+
+def test_there_is_one_version() -> None:
+    """Of the metadata, of the package, and of all that the package writes, installed or not."""
+    declared = PROJECT["project"]["version"]
+    program = """
+import importlib.metadata as metadata, io, contextlib, json
+def none(name): raise metadata.PackageNotFoundError(name)
+metadata.version = none
+import howfar, howfar.doctor
+from howfar.cli.application import run
+out = io.StringIO()
+with contextlib.redirect_stdout(out):
+    run(["--version"])
+table = [[1.0], [2.0], [3.0], [4.0]]
+written = howfar.compare(table, table).to_document()["howfar"]
+print(json.dumps([howfar.__version__, out.getvalue().split()[1], written, howfar.doctor.report()["versions"]["howfar"]]))
+"""
+    command = [sys.executable, "-c", program]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [declared] * 4
 
 
 def test_the_command_is_there() -> None:
@@ -96,7 +120,16 @@ def test_make_targets_are_documented() -> None:
     (phony,) = re.findall(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE)
     documented = re.findall(r"^([a-z-]+):.*## \S", MAKEFILE, re.MULTILINE)
     assert sorted(phony.split()) == sorted(documented)
-    assert {"help", "demo", "test", "test-all", "lint", "bench"} <= set(documented)
+    assert {"help", "demo", "test", "test-all", "lint", "docs", "bench"} <= set(documented)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_docs_makes_the_tables_and_the_pictures() -> None:
+    """Also where `docs/` exists, which make would take for the target."""
+    said = subprocess.run(
+        ["make", "-n", "-o", ".venv/.dev", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.findall(r"-m (scripts\.\w+)", said.stdout) == ["scripts.pages", "scripts.figures"]
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")

@@ -106,8 +106,25 @@ def test_assignments_draw_points_as_large_as_their_weight():
     assert x.get_paths()[0].vertices.shape != y.get_paths()[0].vertices.shape, "told apart by shape, not colour alone"
 
 
-def test_one_scale_on_both_axes():
-    assert howfar.plot.assignments(X, Y, P).get_aspect() == 1
+@pytest.mark.parametrize("stretch", [(1.0, 1.0), (6.0, 1.0), (1.0, 6.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+@pytest.mark.parametrize("panels", [0, 1, 3])
+def test_one_scale_on_both_axes_and_a_frame_as_large_as_the_clouds(stretch, panels):
+    """Within a panel no more than a margin is blank, unless the clouds are thinner than one part in four."""
+    points = torch.rand(30, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor(stretch)
+    axes = Figure(figsize=(9, 4), layout="constrained").subplots(1, panels, squeeze=False)[0] if panels else [None]
+    drawn = [howfar.plot.assignments(points, points, torch.eye(30) / 30, ax=ax) for ax in axes]
+    drawn[0].figure.draw_without_rendering()
+    for ax in drawn:
+        assert ax.get_aspect() == 1
+        width, height = (high - low for low, high in (ax.get_xlim(), ax.get_ylim()))
+        box = ax.get_window_extent()
+        assert box.height / box.width == pytest.approx(height / width, rel=0.02)
+        for extent, span in zip((width, height), (points.max(0).values - points.min(0).values).tolist(), strict=True):
+            assert extent <= max(1.15 * span, 0.26 * max(width, height), 0.3)
+    if not panels:
+        size = ax.figure.get_size_inches() * ax.figure.dpi
+        assert max(box.width / size[0], box.height / size[1]) > 0.8
+        assert min(box.width / size[0], box.height / size[1]) > 0.4, "hardly more than the frame and its labels"
 
 
 @pytest.mark.parametrize(("threshold", "count"), [(0.0, 4), (0.26, 3), (0.51, 2), (1.0, 1)])

@@ -43,6 +43,11 @@ def test_kl_is_infinite_at_the_first_step(figure):
     assert bool(curves["KL"][shifts > 0].isposinf().all())
 
 
+def test_no_zero_is_negative(figure):
+    for name, curve in figure[1].items():
+        assert not bool(torch.signbit(curve).any()), name
+
+
 def test_figure_draws_these_numbers(figure):
     shifts, curves = figure
     ax = howfar.plot.distances_vs_shift(shifts, curves)

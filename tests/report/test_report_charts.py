@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from howfar.report import charts, wording
+from howfar.report import charts, numbers, wording
 
 
 def column(edges, reference, current, medians=(None, None), labels=None):
@@ -111,6 +111,8 @@ def test_cloud_of_one_place(points):
         (-0.00123456, "−0.001235"),
         (123456.7, "123 457"),
         (9999.0, "9999"),
+        (5000, "5000"),
+        (2.5e8, "2.5e+08"),
         (1.5e-7, "1.5e−07"),
         (6.02e23, "6.02e+23"),
         ("text-1", "text-1"),
@@ -144,6 +146,15 @@ def test_shares(value, text):
 )
 def test_p_values(value, text):
     assert wording.p_value(value) == text
+
+
+@pytest.mark.parametrize("name", ["number", "share", "p_value"])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.29, 0.0123, 0.00012345, 0.0996, 0.99999, 1 - 1e-16, 1e-9, 0.05])
+def test_the_page_says_what_the_terminal_says(name, value):
+    """One rule for digits; the page adds signs that a terminal may not have."""
+    on_page = getattr(wording, name)(value)
+    ascii_only = on_page.replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "-").replace("< ", "<")
+    assert ascii_only.replace("> ", ">") == getattr(numbers, name)(value)
 
 
 def test_long_names_keep_both_ends_and_blank_ones_are_seen():

@@ -137,7 +137,7 @@ BAD = [
         lambda: energy_null(torch.zeros(3, 1), torch.ones(4, 1, dtype=torch.bool)),
         (
             "labels: expected shape (3, B), one row per pooled point, got (4, 1). "
-            "Pass the labels of howfar.two_sample.permutations."
+            "Pass True where a pooled point is called x, one column per labelling."
         ),
     ),
     (

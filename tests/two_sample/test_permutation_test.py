@@ -66,6 +66,31 @@ def test_ties_count_against_rejection():
     assert test.p_value == pytest.approx(expected.cdf(3) + expected.sf(4), rel=1e-9)
 
 
+@pytest.mark.parametrize(("n", "d", "rare", "dtype"), [(2200, 2, 0.01, torch.float32), (300, 40, 0.05, torch.float64)])
+def test_labellings_that_tie_are_tied_whatever_the_order_of_their_sums(n, d, rare, dtype):
+    """Two distinct points only: the count of one of them on a side decides. The observed rows lie in one piece."""
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.rand(2 * n, generator=generator) < rare
+        points = torch.where(
+            chosen[:, None], torch.randn(d, generator=generator, dtype=dtype), torch.zeros(1, dtype=dtype)
+        )
+        labels = permutations(n, n, 99, torch.Generator().manual_seed(seed))
+        counts = (labels & chosen[:, None]).sum(0) - chosen.sum() / 2
+        expected = float((counts.abs() >= counts[0].abs()).double().mean())
+        for name in ("energy_distance", "mmd2"):
+            options = {"bandwidth": 1.0} if name == "mmd2" else {}
+            test = two_sample_test(
+                points[:n],
+                points[n:],
+                statistic=name,
+                n_permutations=99,
+                generator=torch.Generator().manual_seed(seed),
+                **options,
+            )
+            assert test.p_value == pytest.approx(expected), name
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_level_is_exact_over_all_labellings(name):
     """Each labelling in turn as the observed one: a share of at most alpha has p <= alpha, for every alpha."""
@@ -150,6 +175,13 @@ def test_strata_hold_the_mix_fixed():
     )
     assert naive.p_value == 1 / 200
     assert honest.p_value > 0.05
+
+
+def test_it_prints_in_a_line():
+    test = two_sample_test(torch.arange(5.0), torch.arange(5.0) + 4, statistic="energy_distance")
+    assert repr(test) == (
+        "TwoSampleTest(energy_distance=4.8, p_value=0.015873, n=5, m=5, n_permutations=251, exhaustive=True)"
+    )
 
 
 def rejections(name, repetitions, n, m, d, shift, seed, n_permutations=99):

@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from howfar._errors import HowfarError, HowfarWarning
+from howfar._version import __version__
 from howfar.cli import inquiries, printing, tables
 
 
@@ -48,7 +49,7 @@ def _every_command(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if version:
-        printing.out(f"howfar {inquiries.version()}")
+        printing.out(f"howfar {__version__}")
         raise typer.Exit
 
 

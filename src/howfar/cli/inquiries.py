@@ -1,19 +1,10 @@
-"""The commands that ask howfar about itself: list, doctor, --version."""
+"""The commands that ask howfar about itself: list, doctor."""
 
 from __future__ import annotations
 
 import json
-from importlib import metadata
 
 from howfar.cli import printing
-
-
-def version() -> str:
-    """The installed version."""
-    try:
-        return metadata.version("howfar")
-    except metadata.PackageNotFoundError:
-        return "(not installed: run from its source)"
 
 
 def catalogue(*, as_json: bool) -> None:

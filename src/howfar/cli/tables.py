@@ -81,7 +81,7 @@ def distance(
     if as_json:
         printing.out(json.dumps(measured.to_document(), indent=2, allow_nan=False))
         return
-    rows = [(one.name, _value(one.value), one.unit) for one in measured.distances]
+    rows = [(one.name, _value(one.value), _unit(one.unit)) for one in measured.distances]
     printing.table(("distance", "value", "unit"), rows, numbers=("value",))
     for note in measured.notes:
         printing.out(f"note: {printing.safe(note)}")
@@ -123,7 +123,7 @@ def _check_writable(path: Path) -> None:
 
 def _print(result: Comparison) -> None:
     printing.out(printing.safe(result.verdict.sentence) + "\n")
-    sides = [(name, side.name, wording.count(side.rows, "row")) for name, side in _sides(result)]
+    sides = [(name, side.name, str(side.rows)) for name, side in _sides(result)]
     printing.table(("", "table", "rows"), sides, numbers=("rows",))
     printing.out()
     _print_distances(result)
@@ -138,7 +138,7 @@ def _sides(result: Comparison) -> list[tuple[str, Side]]:
 
 
 def _print_distances(result: Comparison) -> None:
-    rows = [(one.label, _value(one.value), one.unit, _tested(one.p_value)) for one in result.distances]
+    rows = [(one.label, _value(one.value), _unit(one.unit), _tested(one.p_value)) for one in result.distances]
     printing.table(("over all columns", "value", "unit", "p"), rows, numbers=("value", "p"))
 
 
@@ -201,6 +201,10 @@ def _effect(effect: float | None) -> str:
 
 def _tested(p_value: float | None) -> str:
     return "" if p_value is None else wording.p_value(p_value)
+
+
+def _unit(unit: str) -> str:
+    return "no unit" if unit == "none" else unit
 
 
 def _value(value: float | None) -> str:

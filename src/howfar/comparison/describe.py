@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from howfar.comparison import wording
+from howfar.comparison import shifts, wording
 from howfar.comparison.columns import ColumnSample
 from howfar.comparison.records import ColumnComparison, Histogram, Level, Measured, Missing, Summary
 from howfar.data import Kind
@@ -17,10 +15,6 @@ N_LEVELS = 20
 """How many levels a histogram and a list of levels show; the rest is summed up in one bar."""
 
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-_SPREAD_RATIO = 1.25
-_SMALL_SHIFT = 0.2
-"""A mean that moved by less than this many standard deviations, while the spread changed by more than
-`_SPREAD_RATIO`, is reported as a change of spread."""
 
 
 def describe(
@@ -42,7 +36,7 @@ def describe(
         p_value=values[0] if values else None,
         p_adjusted=values[1] if values else None,
         different=values is not None and values[1] <= alpha,
-        shift=_shift(sample, levels),
+        shift=shifts.text(sample, levels),
         missing=_missing(sample, missing, alpha),
         reference=summaries[0],
         current=summaries[1],
@@ -107,51 +101,6 @@ def _levels(sample: ColumnSample) -> list[Level]:
     return [Level(_label(sample, i), reference[i], current[i]) for i in order]
 
 
-def _shift(sample: ColumnSample, levels: list[Level]) -> str:
-    """What moved, in one line."""
-    if not sample.comparable:
-        sides = [side for side, n in zip(("reference", "current"), sample.counts.sum(1), strict=True) if n == 0]
-        return f"no value in {' and '.join(sides)}"
-    if sample.effect() == 0:
-        # One level and a note: the pairing folded them all.
-        return "values not compared, see the notes" if len(sample.support) == 1 and sample.column.notes else "no change"
-    if levels:
-        return _level_shift(sample, levels)
-    unit = sample.column.unit
-    medians = [sample.quantiles(side, (0.5,))[0] for side in (0, 1)]
-    (mean_0, sd_0), (mean_1, sd_1) = sample.moments(0), sample.moments(1)
-    standardised = _standardised(sample)
-    spread_moved = sd_0 and sd_1 and not 1 / _SPREAD_RATIO <= sd_1 / sd_0 <= _SPREAD_RATIO
-    if spread_moved and abs(standardised or 0.0) < _SMALL_SHIFT:
-        suffix = f" {wording.span_unit(unit)}" if unit else ""
-        return f"sd {wording.number(sd_0)} -> {wording.number(sd_1)}{suffix}"
-    texts = [wording.moment(m, unit) if unit else wording.number(m) for m in medians]
-    if texts[0] == texts[1]:
-        means = [wording.moment(m, unit) if unit else wording.number(m) for m in (mean_0, mean_1)]
-        text = f"mean {means[0]} -> {means[1]}"
-    else:
-        text = f"median {texts[0]} -> {texts[1]}"
-    return text if standardised is None else f"{text} ({standardised:+.2g} sd)"
-
-
-def _level_shift(sample: ColumnSample, levels: list[Level]) -> str:
-    if sample.column.kind is Kind.BOOLEAN:
-        rates = [sample.moments(side)[0] for side in (0, 1)]
-        return f"true {wording.share(rates[0])} -> {wording.share(rates[1])}"
-    first = levels[0]
-    return f"'{first.label}' {wording.share(first.reference)} -> {wording.share(first.current)}"
-
-
-def _standardised(sample: ColumnSample) -> float | None:
-    """The shift of the mean in pooled standard deviations; None where there is no spread to measure it by."""
-    (mean_0, sd_0), (mean_1, sd_1) = sample.moments(0), sample.moments(1)
-    n, m = (max(float(count) - 1, 0.0) for count in sample.counts.sum(1))
-    if n + m == 0:
-        return None
-    pooled = math.hypot(math.sqrt(n / (n + m)) * (sd_0 or 0.0), math.sqrt(m / (n + m)) * (sd_1 or 0.0))
-    return (mean_1 - mean_0) / pooled if pooled > 0 else None
-
-
 def _measures(sample: ColumnSample) -> tuple[Measured, ...]:
     """What else is known, in plain units; nothing when a side has no value."""
     effect = sample.effect()
@@ -161,12 +110,18 @@ def _measures(sample: ColumnSample) -> tuple[Measured, ...]:
     if kind in (Kind.CATEGORICAL, Kind.BOOLEAN):
         return (Measured("Total variation", effect, "share of rows"),)
     unit = wording.span_unit(sample.column.unit) if sample.column.unit else "unit of the column"
-    (mean_0, _), (mean_1, _) = sample.moments(0), sample.moments(1)
+    moved = [
+        measured
+        for one in shifts.locations(sample)
+        for measured in (
+            Measured(f"Shift of the {one.name}", one.shift, unit),
+            Measured(f"Shift of the {one.name}, standardised", one.standardised, "pooled standard deviations"),
+        )
+    ]
     return (
         Measured("Kolmogorov-Smirnov distance", effect, "share of rows"),
         Measured("Wasserstein distance", sample.wasserstein(), unit),
-        Measured("Shift of the mean", mean_1 - mean_0, unit),
-        Measured("Shift of the mean, standardised", _standardised(sample), "pooled standard deviations"),
+        *moved,
     )
 
 

@@ -18,7 +18,7 @@ Names and category labels are the raw text of the data: who prints them escapes 
     current         name text, rows int
     distances       list, the overall distances:
                       name "energy_distance" (a row of the catalogue), label "Energy distance", value number,
-                      unit text ("robust standard units", "none"), p_value number or null (null: not tested), note text
+                      unit text ("robust standard units", "none"), p_value number or null (null: a size without a test), note text
     columns         list, those found different first, then by effect, largest first:
                       name, kind ("numeric" | "boolean" | "categorical" | "datetime")
                       unit         text: of a datetime column "days since 1970-01-01", "hours since midnight" or

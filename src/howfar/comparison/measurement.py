@@ -97,10 +97,9 @@ def _rows(metrics: Iterable[str]) -> list[catalog.Row]:
     rows = []
     for name in metrics:
         if name not in points and name in others:
-            fix = "`howfar list` shows what each one takes."
-            raise DomainError(
-                complaint("metric", "a distance between points", f"{name}, of {others[name].inputs}", fix)
-            )
+            expected = "a distance between points, which rows of a table are"
+            got = f"{name}, which compares {others[name].inputs}"
+            raise DomainError(complaint("metric", expected, got, f"Pass one of {', '.join(sorted(points))}."))
         if name not in points:
             raise unknown_name("metric", name, points)
         rows.append(points[name])

@@ -15,6 +15,7 @@ from howfar.data import Encoded, Kind, PairedColumn, PairedTables
 from howfar.kernel_distances import median_distance
 from howfar.kernels import Energy, Gaussian
 from howfar.two_sample.permutation_test import p_value
+from howfar.two_sample.statistics import random_rows
 
 ENCODED_UNIT = "robust standard units"
 LOCATED_ROWS = 10
@@ -96,13 +97,12 @@ class Tested:
 
     def p_value(self) -> float:
         """Of this distance alone, never 0."""
-        return p_value(self.null, torch.finfo(torch.float32).eps)
+        return p_value(self.null)
 
 
 def gaussian_of_median(points: Tensor, generator: torch.Generator) -> Gaussian:
     """The Gaussian kernel as wide as the median distance of pooled rows, whatever their labels."""
-    # Only so many rows, taken by position, decide the median; a random order makes their choice blind to the labels.
-    return Gaussian(float(median_distance(points[torch.randperm(len(points), generator=generator)])))
+    return Gaussian(float(median_distance(random_rows(points, generator))))
 
 
 def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tuple[Distance, ...]:
@@ -114,7 +114,8 @@ def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tupl
             energy.value,
             ENCODED_UNIT,
             energy.p_value(),
-            "0 when the tables agree; 2 E|X-Y| - E|X-X'| - E|Y-Y'| over all encoded columns",
+            "How much farther apart rows lie across the two tables than within each; 0 when the tables agree "
+            "(2 E|X-Y| - E|X-X'| - E|Y-Y'| over all encoded columns).",
         ),
         Distance(
             "energy_effect",
@@ -122,7 +123,8 @@ def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tupl
             clouds.effect(),
             "0 to 1",
             None,
-            "the root of the energy distance by 2 E|X-Y|, sample bias removed: 0 no difference, 1 complete",
+            "The energy distance on a scale without a unit: 0 when the tables agree, near 1 when they lie far apart "
+            "(the root of its share of 2 E|X-Y|, without the bias of small samples).",
         ),
         Distance(
             "mmd",
@@ -130,7 +132,8 @@ def distances(clouds: Clouds, energy: Tested, mmd: Tested, width: float) -> tupl
             mmd.value**0.5,
             "none",
             mmd.p_value(),
-            f"bandwidth {wording.number(width)} {ENCODED_UNIT} (median distance); tested by itself",
+            "How differently the rows of the two tables crowd together; 0 when the tables agree "
+            f"(bandwidth {wording.number(width)} {ENCODED_UNIT}, the median distance of two rows).",
         ),
     )
 

@@ -14,7 +14,6 @@ from howfar import _checks, data, two_sample
 from howfar._errors import DataError, DomainError, complaint
 from howfar.comparison import describe, judgement, overall
 from howfar.comparison.columns import ColumnSample
-from howfar.comparison.joint import JointTest, joint_test
 from howfar.comparison.records import Conflicting, IgnoredColumn, Settings, Side, Subsample
 from howfar.comparison.relabeling import BLOCK_ELEMENTS, CountStatistics, Strata
 from howfar.comparison.result import Comparison
@@ -102,7 +101,7 @@ def compare(
     mmd = overall.Tested(two_sample.mmd2_null(clouds.points, inside, kernel=gaussian))
     progress(0.9)
     statistics, tests = _family(samples, energy.null, per_column)
-    joint = joint_test(statistics)
+    joint = two_sample.adjust_min_p(statistics)
     described = [
         describe.describe(
             sample,
@@ -116,8 +115,8 @@ def compare(
     verdict = judgement.judge(
         ranked,
         overall_effect=clouds.effect(),
-        overall_different=float(joint.p_adjusted[0]) <= settings.alpha,
-        p_value=joint.p_combined,
+        overall_different=float(joint.adjusted[0]) <= settings.alpha,
+        p_value=joint.combined,
         alpha=settings.alpha,
         tolerance=settings.tolerance,
         sides=sides,
@@ -249,8 +248,8 @@ def _family(
     return torch.stack(rows), tests
 
 
-def _outcome(joint: JointTest, row: int | None) -> tuple[float, float] | None:
-    return None if row is None else (float(joint.p_values[row]), float(joint.p_adjusted[row]))
+def _outcome(joint: two_sample.MinP, row: int | None) -> tuple[float, float] | None:
+    return None if row is None else (float(joint.p_values[row]), float(joint.adjusted[row]))
 
 
 def _subsample(strata: Strata, max_rows: int) -> Subsample | None:

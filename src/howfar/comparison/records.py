@@ -93,6 +93,9 @@ class Histogram:
     reference: tuple[float, ...]
     current: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        return f"<Histogram of {len(self.reference)} {'bins' if self.labels is None else 'levels'}>"
+
 
 @dataclass(frozen=True)
 class ColumnComparison:
@@ -129,6 +132,12 @@ class ColumnComparison:
         """Whether the values or the missing rows were found different."""
         return self.different or self.missing.different
 
+    def __repr__(self) -> str:
+        size = "" if self.effect is None else f", effect {self.effect:.3g}"
+        tested = "" if self.p_adjusted is None else f", adjusted p {self.p_adjusted:.2g}"
+        verdict = "differs" if self.moved else "within chance"
+        return f"<ColumnComparison of `{self.name}` ({self.kind}): {verdict}, {self.shift}{size}{tested}>"
+
 
 @dataclass(frozen=True)
 class Conflicting:
@@ -157,6 +166,9 @@ class Projection:
     axes: tuple[str, str]
     reference: tuple[tuple[float, float], ...]
     current: tuple[tuple[float, float], ...]
+
+    def __repr__(self) -> str:
+        return f"<Projection of {len(self.reference)} and {len(self.current)} rows: {self.method}>"
 
 
 @dataclass(frozen=True)

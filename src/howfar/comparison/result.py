@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from howfar import report
 from howfar._errors import DataError, complaint
+from howfar._version import __version__
 from howfar.comparison import document
 from howfar.comparison.records import (
     ColumnComparison,
@@ -64,6 +64,10 @@ class Comparison:
     def __str__(self) -> str:
         return self.verdict.sentence
 
+    def __repr__(self) -> str:
+        sides = " and ".join(f"{side.name} ({side.rows} rows)" for side in (self.reference, self.current))
+        return f"<Comparison of {sides}: {self.verdict.sentence}>"
+
     def __getitem__(self, name: str) -> ColumnComparison:
         """The comparison of one column, by its name."""
         for column in self.columns:
@@ -76,7 +80,7 @@ class Comparison:
         header = {
             "format": document.FORMAT,
             "format_version": document.FORMAT_VERSION,
-            "howfar": _version(),
+            "howfar": __version__,
         }
         body: dict[str, Any] = document.plain(self)
         return header | body
@@ -101,13 +105,6 @@ class Comparison:
     def to_html(self, path: str | Path) -> None:
         """Write the report: one file that needs nothing beside it."""
         Path(path).write_text(report.render(self.to_document()), encoding="utf-8")
-
-
-def _version() -> str:
-    try:
-        return metadata.version("howfar")
-    except metadata.PackageNotFoundError:
-        return "unknown: howfar runs from its source and is not installed"
 
 
 def _check_consistent(result: Comparison) -> None:

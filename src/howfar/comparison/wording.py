@@ -2,57 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+
+from howfar.report.numbers import number, p_value, share
+
+__all__ = ["apart", "count", "moment", "number", "p_value", "share", "span_unit"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def number(value: float | None) -> str:
-    """Four significant digits, without an exponent where it can be avoided; a dash for None.
+def apart(first: float, second: float, unit: str = "") -> tuple[str, str]:
+    """Two values as text, with as many digits as tell them apart, up to twelve; as moments where they have a unit.
 
     Example:
-        >>> from howfar.comparison.wording import number
-        >>> number(1115.0), number(0.000123456), number(-2.5), number(1e9), number(None)
-        ('1115', '0.0001235', '-2.5', '1e+09', '-')
+        >>> from howfar.comparison.wording import apart
+        >>> apart(1.0, 2.0), apart(1700000000.0, 1700086400.0), apart(0.1, 0.1)
+        (('1', '2'), ('1700000000', '1700086400'), ('0.1', '0.1'))
     """
-    if value is None:
-        return "-"
-    if value != 0 and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.4g}"
-    digits = 4 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    texts = "", ""
+    for digits in range(4, 13):
+        texts = _said(first, unit, digits), _said(second, unit, digits)
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
-def share(value: float | None) -> str:
-    """A share as a percentage that never rounds something to nothing.
-
-    Example:
-        >>> from howfar.comparison.wording import share
-        >>> share(0.0), share(0.0004), share(0.25), share(0.99996), share(1.0)
-        ('0 %', '<0.1 %', '25 %', '>99.9 %', '100 %')
-    """
-    if value is None:
-        return "-"
-    percent = 100 * value
-    if 0 < percent < 0.1:
-        return "<0.1 %"
-    if 99.9 < percent < 100:
-        return ">99.9 %"
-    return f"{percent:.3g} %" if percent < 10 else f"{percent:.1f}".removesuffix(".0") + " %"
-
-
-def p_value(value: float | None) -> str:
-    """A p-value to two digits; "not tested" for None.
-
-    Example:
-        >>> from howfar.comparison.wording import p_value
-        >>> p_value(0.001), p_value(0.0473), p_value(0.5), p_value(None)
-        ('0.001', '0.047', '0.5', 'not tested')
-    """
-    return "not tested" if value is None else f"{value:.2g}" if value < 0.1 else f"{round(value, 2):g}"
+def _said(value: float, unit: str, digits: int) -> str:
+    return str(moment(value, unit, digits)) if unit else number(value, digits)
 
 
 def count(n: int, noun: str) -> str:
@@ -66,7 +42,7 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun if n == 1 else noun + 's'}".replace(",", " ")
 
 
-def moment(value: float | None, unit: str) -> str | None:
+def moment(value: float | None, unit: str, digits: int = 4) -> str | None:
     """A datetime column's number as ISO text, by the unit it is counted in; to the second, or to the day if whole."""
     if value is None:
         return None
@@ -81,7 +57,7 @@ def moment(value: float | None, unit: str) -> str | None:
             return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
     except OverflowError:
         pass
-    return f"{number(value)} {unit}"
+    return f"{number(value, digits)} {unit}"
 
 
 def span_unit(unit: str) -> str:
@@ -93,17 +69,3 @@ def span_unit(unit: str) -> str:
         ('days', 'seconds')
     """
     return unit.split(" ", 1)[0]
-
-
-def listing(names: Sequence[str], *, most: int = 3) -> str:
-    """Names in backticks, the rest as a number.
-
-    Example:
-        >>> from howfar.comparison.wording import listing
-        >>> listing(["a", "b"]), listing(["a", "b", "c", "d", "e"])
-        ('`a` and `b`', '`a`, `b`, `c` and 2 more')
-    """
-    shown = [f"`{name}`" for name in names[:most]]
-    if len(names) > most:
-        return f"{', '.join(shown)} and {len(names) - most} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)

@@ -35,6 +35,9 @@ class PairedColumn:
     levels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"<PairedColumn {self.name}: {self.kind.value}, {self.reference.n} and {self.current.n} rows>"
+
 
 @dataclass(frozen=True)
 class Conflict:
@@ -73,6 +76,10 @@ class PairedTables:
     conflicts: tuple[Conflict, ...] = ()
     ignored: tuple[tuple[str, Ignored], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        sides = " and ".join(f"{side.name} ({side.n} rows)" for side in (self.reference, self.current))
+        return f"<PairedTables {sides}: {self.reference.described()}>"
 
     @property
     def names(self) -> tuple[str, ...]:

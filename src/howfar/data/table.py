@@ -47,6 +47,11 @@ class Column:
     dtype: str = ""
     n_infinite: int = 0
 
+    def __repr__(self) -> str:
+        levels = f", {len(self.levels)} levels" if self.levels else ""
+        missing = f", {self.n_missing} of them missing" if self.n_missing else ""
+        return f"<Column {self.name}: {self.kind.value}, {self.n} rows{missing}{levels}>"
+
     @property
     def n(self) -> int:
         """How many rows."""
@@ -100,6 +105,15 @@ class Table:
     ignored: tuple[Ignored, ...] = ()
     notes: tuple[str, ...] = ()
     order: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Table {self.name}: {self.n} rows, {self.described()}>"
+
+    def described(self, most: int = 6) -> str:
+        """The first columns with their kinds, and how many more there are."""
+        shown = ", ".join(f"{column.name} ({column.kind.value})" for column in self.columns[:most])
+        more = len(self.columns) - most
+        return (shown or "no columns") + (f" and {more} more" if more > 0 else "")
 
     @property
     def names(self) -> tuple[str, ...]:

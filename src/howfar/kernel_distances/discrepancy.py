@@ -34,7 +34,7 @@ def mmd2(
 ) -> Tensor:  # (...)
     """Squared maximum mean discrepancy E k(X, X') + E k(Y, Y') - 2 E k(X, Y), in the kernel's unit.
 
-    Gretton, Borgwardt, Rasch, Schoelkopf, Smola, "A kernel two-sample test", JMLR 2012. Differentiable to any order
+    Gretton, Borgwardt, Rasch, Schoelkopf, Smola, "A kernel two-sample test", JMLR 2012. Differentiable twice
     in points and weights; memory is linear in n + m.
 
     Args:

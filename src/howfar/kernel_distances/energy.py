@@ -28,7 +28,7 @@ def energy_distance(
     Szekely and Rizzo, "Energy statistics", J. Stat. Plan. Inference 2013. For 0 < p < 2 it is zero only between equal
     distributions; for p = 2 it is twice the squared distance of the means. On the line with p = 1 it is
     2 int (F - G)^2, found by sorting in O(n log n); `scipy.stats.energy_distance` is its root. Elsewhere it streams
-    over pairs in linear memory. Differentiable to any order in points and weights.
+    over pairs in linear memory. Twice differentiable in points and weights.
 
     Args:
         x: points (..., n, d).
@@ -63,8 +63,9 @@ def _on_the_line(p: Measure, q: Measure, *, unbiased: bool) -> Tensor:
     if unbiased:
         pairs.check_two_points(p, "x")
         pairs.check_two_points(q, "y")
-    wide = pairs.accumulator(p.points)
-    x, y, a, b = (t.to(wide) for t in (p.points[..., 0], q.points[..., 0], p.weights, q.weights))
+    dtype, wide = p.points.dtype, pairs.accumulator(p.points)
+    p, q = p.to(wide), q.to(wide)
+    x, y, a, b = p.points[..., 0], q.points[..., 0], p.weights, q.weights
     value = -spread(torch.cat([x, y], -1), torch.cat([a, -b], -1))
     if unbiased:
         for points, weights in ((x, a), (y, b)):
@@ -73,7 +74,7 @@ def _on_the_line(p: Measure, q: Measure, *, unbiased: bool) -> Tensor:
             value = value - spread(points, weights) * (1 / (weights.sum(-1).square() - squares) - 1)
     else:
         value = pairs.never_negative(value)
-    return value.to(p.points.dtype)
+    return _checks.check_held(value.to(dtype))
 
 
 def spread(values: Tensor, weights: Tensor) -> Tensor:

@@ -20,8 +20,7 @@ def accumulator(tensor: Tensor) -> torch.dtype:
 
 def at_least_float32(measure: Measure) -> Measure:
     """The measure in float32 if it came in half precision, where a squared distance would overflow."""
-    dtype = torch.promote_types(measure.points.dtype, torch.float32)
-    return Measure(measure.points.to(dtype), measure.weights.to(dtype), uniform=measure.uniform)
+    return measure.to(torch.promote_types(measure.points.dtype, torch.float32))
 
 
 def discrepancy(p: Measure, q: Measure, kernel: Kernel, *, unbiased: bool, backend: str) -> Tensor:
@@ -34,7 +33,7 @@ def discrepancy(p: Measure, q: Measure, kernel: Kernel, *, unbiased: bool, backe
     across = _dot(p.weights, ops.kernel_sum(p.points, q.points, q.weights, kernel=kernel, backend=backend))
     own = [within(m, kernel, unbiased=unbiased, backend=backend) for m in (p, q)]
     value = own[0] + own[1] - 2 * across
-    return (value if unbiased else never_negative(value)).to(dtype)
+    return _checks.check_held((value if unbiased else never_negative(value)).to(dtype))
 
 
 def within(p: Measure, kernel: Kernel, *, unbiased: bool, backend: str) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from howfar import _checks
@@ -10,22 +12,27 @@ from howfar._errors import BackendUnavailable, complaint
 BACKENDS = ("auto", "reference", "cpu", "triton")
 
 
-def why_unavailable(backend: str, op: str, device: torch.device) -> str | None:
-    """Why `backend` cannot run `op` on `device`, or None where it can."""
+def choose(backend: str, op: str, device: torch.device, compiled: Callable[[], str | None]) -> str:
+    """The backend to run; an explicit name never falls back.
+
+    Args:
+        backend: what the caller asked for.
+        op: the op, for the message.
+        device: where its tensors are.
+        compiled: why the compiled CPU kernel cannot run it; None where it can. Asked on the CPU only.
+    """
+    _checks.check_choice(backend, "backend", BACKENDS)
     if backend == "reference":
-        return None
+        return backend
+    if backend == "auto":
+        return "cpu" if device.type == "cpu" and compiled() is None else "reference"
     wanted = "cpu" if backend == "cpu" else "cuda"
     if device.type != wanted:
-        return f"it runs on {wanted} tensors and these are on {device}"
-    return f"this version has no compiled {op} for {wanted}"
-
-
-def choose(backend: str, op: str, device: torch.device) -> str:
-    """The backend to run; an explicit name never falls back."""
-    _checks.check_choice(backend, "backend", BACKENDS)
-    if backend == "auto":
-        return next((b for b in ("cpu", "triton") if why_unavailable(b, op, device) is None), "reference")
-    reason = why_unavailable(backend, op, device)
+        reason: str | None = f"it runs on {wanted} tensors and these are on {device}"
+    elif backend == "cpu":
+        reason = compiled()
+    else:
+        reason = f"this version has no compiled {op} for {wanted}"
     if reason is not None:
         raise BackendUnavailable(
             complaint(

@@ -20,7 +20,14 @@ from howfar.ops.precision import without_autocast
 BLOCK_ELEMENTS = 2**21
 """Pairs held at once: 8 MB in float32, small against any memory and large enough to hide the overhead of a call."""
 
+_MOST_PARTS = 256
+"""A block of a derivative is at least this part of a block of values: shorter ones would be all overhead."""
+
 Rows = Callable[..., Tensor]
+Forward = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
+"""(keep, x, *others) -> the value, and where `keep` says that derivatives follow, what they can use of it."""
+Gradient = Callable[..., tuple[Tensor | None, ...] | None]
+"""(wanted, grad, inputs, kept) -> the vector-Jacobian product in the inputs wanted, or None to leave it to `rows`."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,25 @@ class _Plan:
     axis: int
     block: int
     derivative_block: int
+    forward: Forward | None = None
+    gradient: Gradient | None = None
 
     def slices(self, n: int, block: int) -> list[slice]:
         return [slice(start, min(start + block, n)) for start in range(0, n, block)]
 
 
-def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, closed: bool = True) -> Tensor:
+def by_rows(
+    rows: Rows,
+    x: Tensor,
+    *others: Tensor,
+    out_axis: int,
+    m: int,
+    held: int,
+    closed: bool = True,
+    forward: Forward | None = None,
+    gradient: Gradient | None = None,
+    insist: bool = False,
+) -> Tensor:
     """`rows(x, *others)`, evaluated on blocks of the rows of x.
 
     Args:
@@ -43,22 +63,51 @@ def by_rows(rows: Rows, x: Tensor, *others: Tensor, out_axis: int, m: int, close
         others: every other differentiable input, used whole by each block.
         out_axis: the axis of the result that runs over n, counted from the end.
         m: how many columns each row reduces over.
+        held: about how many numbers the graph of `rows` holds for each pair.
         closed: whether `rows` depends on its arguments alone. Other parameters would not be reached by a derivative
             that evaluates blocks again, so their blocks are evaluated once and kept for it.
+        forward: another way to the value of all rows. Few pairs whose derivatives are wanted do without it, as the
+            graph of `rows` has derivatives of every order.
+        gradient: another way to the first derivative, after `forward`; the second differentiates `rows`.
+        insist: whether `forward` is taken for few pairs too.
     """
+    if forward is not None and not (torch.is_grad_enabled() and any(t.requires_grad for t in (x, *others))):
+        with without_autocast(x.device), torch.no_grad():
+            return forward(False, x, *others)[0]
     rows = _precise(rows)
     batch = x.shape[:-2].numel()
     pairs = max(1, batch * m)
     block = max(1, BLOCK_ELEMENTS // pairs)
-    if x.shape[-2] * pairs * x.shape[-1] <= BLOCK_ELEMENTS // 2:
-        return rows(x, *others)
+    few = x.shape[-2] * pairs * x.shape[-1] <= BLOCK_ELEMENTS // 2
+    if few and not (insist and forward is not None):
+        value = rows(x, *others)
+        if forward is None:
+            return value
+        with without_autocast(x.device), torch.no_grad():
+            number = forward(False, x, *others)[0]
+        return with_number(value, number)
     if not closed:
         return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
-    # The graph of one block holds a handful of matrices for each feature that is summed in turn.
-    derivative_block = max(1, block // (4 + min(x.shape[-1], 16)))
-    plan = _Plan(rows, out_axis, block, derivative_block)
+    derivative_block = max(1, block // min(held, _MOST_PARTS))
+    plan = _Plan(rows, out_axis, block, derivative_block, forward, gradient)
     out: Tensor = _Streamed.apply(plan, x, *others)  # type: ignore[no-untyped-call]
     return out
+
+
+def with_number(value: Tensor, number: Tensor) -> Tensor:
+    """`number`, with the derivatives of `value`: what is returned does not depend on who wants a derivative."""
+    out: Tensor = _WithNumber.apply(value, number)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _WithNumber(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, number: Tensor) -> Tensor:  # noqa: ARG004
+        return number.view_as(number)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return grad, None
 
 
 def _precise(rows: Rows) -> Rows:
@@ -73,6 +122,11 @@ class _Streamed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, plan: _Plan, x: Tensor, *others: Tensor) -> Tensor:
         ctx.plan = plan
+        if plan.forward is not None:
+            with without_autocast(x.device):
+                value, kept = plan.forward(True, x, *others)
+            ctx.save_for_backward(x, *others, *kept)
+            return value
         ctx.save_for_backward(x, *others)
         # Parts that are kept while blocks come and go would split the holes that blocks leave in the heap.
         out: Tensor | None = None
@@ -89,9 +143,8 @@ class _Streamed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        inputs = ctx.saved_tensors
         wanted = tuple(ctx.needs_input_grad[1:])
-        grads = iter(_StreamedGradient.apply(ctx.plan, wanted, grad, *inputs))  # type: ignore[no-untyped-call]
+        grads = iter(_StreamedGradient.apply(ctx.plan, wanted, grad, *ctx.saved_tensors))  # type: ignore[no-untyped-call]
         return (None, *(next(grads) if needed else None for needed in wanted))
 
 
@@ -99,9 +152,15 @@ class _StreamedGradient(torch.autograd.Function):
     """The vector-Jacobian product of `_Streamed`, itself a streamed function of (grad, x, *others)."""
 
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, wanted: tuple[bool, ...], grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
-        ctx.plan, ctx.wanted = plan, wanted
+    def forward(ctx: Any, plan: _Plan, wanted: tuple[bool, ...], grad: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
+        ctx.plan, ctx.wanted, ctx.kept = plan, wanted, len(saved) - len(wanted)
+        inputs, kept = saved[: len(wanted)], saved[len(wanted) :]
         ctx.save_for_backward(grad, *inputs)
+        if plan.gradient is not None:
+            with without_autocast(grad.device):
+                found = plan.gradient(wanted, grad, inputs, kept)
+            if found is not None:
+                return tuple(t for t in found if t is not None)
         total = _Accumulator(inputs, wanted)
         for s in plan.slices(inputs[0].shape[-2], plan.derivative_block):
             with torch.enable_grad():
@@ -138,7 +197,8 @@ class _StreamedGradient(torch.autograd.Function):
             grad_parts.append(torch.zeros_like(seed) if second[0] is None else second[0])
             total.add(s, second[1:])
         last = torch.cat(grad_parts, plan.axis), *total.tensors()
-        return (None, None, *(_Last.apply(t, grad, *inputs, *outer) for t in last))  # type: ignore[no-untyped-call]
+        seconds = (_Last.apply(t, grad, *inputs, *outer) for t in last)  # type: ignore[no-untyped-call]
+        return (None, None, *seconds, *(None for _ in range(ctx.kept)))
 
 
 class _Last(torch.autograd.Function):

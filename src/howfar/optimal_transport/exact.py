@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from howfar._errors import NotConverged
+from howfar._errors import DomainError, NotConverged, complaint, warn
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.status import Status
 
 _MOST_PIVOTS = 100_000_000
+_HEADROOM = 1e4
+"""How far above the mean cost of a plan a single cost has to be, to be of no use to an optimal one."""
+_WORTHWHILE = 1e-2
+"""Another solve has to win two digits at least."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,10 @@ def solve(problem: LinearProblem) -> tuple[Tensor, SparsePlan, Status, Tensor]:
     error = error + (plan.apply(ones[1].detach(), "y").squeeze(-1) - problem.b.detach()).abs().sum(-1)
     status = Status.CONVERGED if all(s.optimal for s in solved) else Status.MAX_ITER
     if status is not Status.CONVERGED:
-        warnings.warn(
+        warn(
             "Exact transport stopped before it was optimal: the bounds of the result say how far. "
             "Use eps=... or fewer points.",
             NotConverged,
-            stacklevel=4,
         )
     return value, plan, status, error / problem.a.detach().sum(-1)
 
@@ -103,31 +105,60 @@ def _paid(problem: LinearProblem, entry: tuple[Tensor, Tensor, Tensor]) -> Tenso
 
 
 def _one(problem: LinearProblem) -> _Solved:
-    import ot
-
     a, b = problem.a.double().cpu(), problem.b.double().cpu()
     rows, columns = torch.nonzero(a).squeeze(-1), torch.nonzero(b).squeeze(-1)
-    matrix = problem.geometry.matrix().double().cpu()
+    matrix = problem.geometry.matrix().cpu()
+    if not bool(torch.isfinite(matrix).all()):
+        expected = f"costs that {matrix.dtype} holds"
+        raise DomainError(complaint("cost", expected, "an overflow", "Rescale the points, or pass float64."))
+    matrix = matrix.double()
     left = a[rows].contiguous()
     # The simplex wants equal masses to the last bit; the input promises them to rounding only.
     right = b[columns] * (left.sum() / b[columns].sum())
-    plan, log = ot.emd(
-        left.numpy(),
-        right.numpy(),
-        matrix[rows][:, columns].contiguous().numpy(),
-        numItermax=_MOST_PIVOTS,
-        log=True,
-        check_marginals=False,
-    )
-    mass = torch.from_numpy(plan)
+    mass, u, optimal = _optimum(left, right, matrix[rows][:, columns])
     i, j = torch.nonzero(mass, as_tuple=True)
     # Duals of points without mass, and rounding, are mended by one pass of c-transforms.
-    g = (matrix[rows] - torch.from_numpy(log["u"]).unsqueeze(-1)).amin(0)
+    g = (matrix[rows] - u.unsqueeze(-1)).amin(0)
     f = (matrix[:, columns] - g[columns]).amin(1)
     like = problem.a
     return _Solved(
         f.to(like),
         g.to(like),
         (rows[i].to(like.device), columns[j].to(like.device), mass[i, j].to(like)),
-        optimal=log["warning"] is None,
+        optimal,
     )
+
+
+def _optimum(a: Tensor, b: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """(plan, duals of the rows, whether optimal), with costs above what an optimal plan pays cut off.
+
+    The simplex counts as zero what is small beside the largest cost. Where the optimum itself is so small, as with
+    a high power of distances, costs far above it are lowered to a cap, and it is solved again for the digits.
+    """
+    costs = matrix - matrix.amin()
+    cap = costs.amax()
+    plan, u, optimal = _simplex(a, b, costs, cap)
+    paid = (plan * costs).sum()
+    while _HEADROOM * paid < _WORTHWHILE * cap and bool(paid > 0):
+        cap = _HEADROOM * paid
+        finer, finer_u, finer_optimal = _simplex(a, b, costs.clamp_max(cap), cap)
+        if bool((finer * costs).sum() >= paid):
+            break
+        plan, u, optimal = finer, finer_u, finer_optimal
+        paid = (plan * costs).sum()
+    return plan, u, optimal
+
+
+def _simplex(a: Tensor, b: Tensor, costs: Tensor, largest: Tensor) -> tuple[Tensor, Tensor, bool]:
+    import ot
+
+    unit = torch.where(largest > 0, largest, 1)
+    plan, log = ot.emd(
+        a.numpy(),
+        b.numpy(),
+        (costs / unit).contiguous().numpy(),
+        numItermax=_MOST_PIVOTS,
+        log=True,
+        check_marginals=False,
+    )
+    return torch.from_numpy(plan), unit * torch.from_numpy(log["u"]), log["warning"] is None

@@ -60,8 +60,18 @@ def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction
                     "Use correction=0.",
                 )
             )
+    dtype = left.points.dtype
+    left, right = _wide(left), _wide(right)
     means = (left.mean() - right.mean()).square().sum(-1)
-    return means + first_order("the Bures distance", _bures, _spread(left, correction), _spread(right, correction))
+    spreads = _spread(left, correction), _spread(right, correction)
+    for moment in (means, *(s.square().sum((-2, -1)) for s in spreads)):
+        _checks.check_held(moment.detach(), "squares")
+    return _checks.check_held((means + first_order("the Bures distance", _bures, *spreads)).to(dtype), "squares")
+
+
+def _wide(measure: Measure) -> Measure:
+    """The measure in float64 where the device has it: the distance is a small difference of large moments."""
+    return measure if measure.points.device.type == "mps" else measure.to(torch.float64)
 
 
 def _spread(measure: Measure, correction: int) -> Tensor:
@@ -80,15 +90,14 @@ def _bures(x: Tensor, y: Tensor) -> Tensor:
         x_basis, x_root = _polar(x)
         y_basis, y_root = _polar(y)
         u, _, vh = torch.linalg.svd(x_root @ y_root)
-        rotation = (u @ vh).to(x.dtype)
+        rotation = u @ vh
     overlap = ((x_basis.mT @ x) @ (y_basis.mT @ y).mT * rotation).sum((-2, -1))
     distance: Tensor = x.square().sum((-2, -1)) + y.square().sum((-2, -1)) - 2 * overlap
     return distance
 
 
 def _polar(x: Tensor) -> tuple[Tensor, Tensor]:
-    """X = B R with B^T B a projection and R = (X^T X)^1/2, both by the singular values of X, in float64."""
-    wide = x if x.device.type == "mps" else x.double()
-    u, s, vh = torch.linalg.svd(wide, full_matrices=False)
+    """X = B R with B^T B a projection and R = (X^T X)^1/2, both by the singular values of X."""
+    u, s, vh = torch.linalg.svd(x, full_matrices=False)
     basis = torch.where((s > s[..., :1] * 1e-12).unsqueeze(-2), u, 0) @ vh
-    return basis.to(x.dtype), (vh.mT * s.unsqueeze(-2)) @ vh
+    return basis, (vh.mT * s.unsqueeze(-2)) @ vh

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from howfar import _checks, costs
@@ -14,6 +15,7 @@ from howfar.ops.soft_minimum import CostLike
 from howfar.optimal_transport import one_dimensional, solve
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn, warn_unless_converged
+from howfar.optimal_transport.units import in_their_unit
 
 
 def wasserstein(
@@ -39,7 +41,11 @@ def wasserstein(
     """
     p = _checks.check_number(p, "p", least=1.0)
     ground = costs.resolve(cost)
-    left, right = measures(x, y, a, b)
+    left, right = solve.widened(*measures(x, y, a, b))
+    dtype = left.points.dtype
+    unit = left.points.new_ones(())
+    if ground.degree is not None:
+        left, right, unit = in_their_unit(left, right, p)
     on_the_line = left.d == 1 and isinstance(ground, costs.Euclidean | costs.CityBlock | costs.Minkowski)
     if on_the_line:
         value = one_dimensional.quantile_cost(
@@ -47,7 +53,7 @@ def wasserstein(
         )
     else:
         value = solve.transport(left, right, cost=costs.Power(ground, p)).value
-    return costs.safe_power(value, 1 / p)
+    return (unit ** (ground.degree or 1.0) * costs.safe_power(value, 1 / p)).to(dtype)
 
 
 def sinkhorn_distance(
@@ -140,15 +146,20 @@ def sinkhorn_divergence(
 
     def value(one: Measure, other: Measure) -> Tensor:
         geometry = between(one.points, other.points, ground, backend)
-        problem = LinearProblem(geometry, one.weights, other.weights, strength, rho)
+        symmetric = one is other and ground.swapped() is ground
+        problem = LinearProblem(geometry, one.weights, other.weights, strength, rho, symmetric)
         out, solution, _ = solve.solve_entropic(problem, solver)
-        warn_unless_converged(solution, "sinkhorn_divergence", stacklevel=4)
+        warn_unless_converged(solution, "sinkhorn_divergence")
         return out
 
-    divergence = value(left, right) - 0.5 * value(left, left) - 0.5 * value(right, right)
+    across_value = value(left, right)
+    divergence = across_value - 0.5 * value(left, left) - 0.5 * value(right, right)
     if reach is not None:
         divergence = divergence + 0.5 * strength * (left.mass() - right.mass()).square()
-    return divergence
+    # What is below zero by less than the solver promised is zero; its derivative is left as it is.
+    noise = solver.promised(left.points.dtype) * across_value.detach().abs()
+    low = divergence.detach()
+    return divergence - torch.where((low < 0) & (low >= -noise), low, 0)
 
 
 def _weights(measure: Measure) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ class LinearProblem:
         b: weights (..., m).
         eps: temperature (...), in units of the cost; 0 asks for the exact, unregularised problem.
         rho: weight of the marginal penalties, in units of the cost, or None.
+        symmetric: whether both sides are one measure under a symmetric cost, so that f = g.
     """
 
     geometry: Geometry
@@ -27,6 +28,7 @@ class LinearProblem:
     b: Tensor
     eps: Tensor
     rho: float | None = None
+    symmetric: bool = False
 
     def differentiable(self) -> tuple[Tensor, ...]:
         """Everything a derivative may be asked for: (a, b, *tensors of the geometry)."""
@@ -34,11 +36,11 @@ class LinearProblem:
 
     def rebuilt(self, a: Tensor, b: Tensor, *tensors: Tensor) -> LinearProblem:
         """The same problem on other weights and points."""
-        return LinearProblem(self.geometry.rebuilt(*tensors), a, b, self.eps, self.rho)
+        return replace(self, geometry=self.geometry.rebuilt(*tensors), a=a, b=b)
 
     def double(self) -> LinearProblem:
         """The same problem in float64; derivatives flow back to what it was made of."""
-        wide = LinearProblem(self.geometry, self.a, self.b, self.eps.double(), self.rho)
+        wide = replace(self, eps=self.eps.double())
         return wide.rebuilt(*(t.double() for t in self.differentiable()))
 
     def detached(self) -> LinearProblem:

@@ -11,8 +11,11 @@ from howfar import _checks
 from howfar._errors import ShapeError, complaint
 from howfar.costs import safe_power
 from howfar.measure import centred, measures
+from howfar.ops.precision import without_autocast
 from howfar.ops.streaming import BLOCK_ELEMENTS
 from howfar.optimal_transport.one_dimensional import quantile_cost
+from howfar.optimal_transport.solve import widened
+from howfar.optimal_transport.units import in_their_unit
 
 
 def sliced_wasserstein(
@@ -50,6 +53,8 @@ def sliced_wasserstein(
     p = _checks.check_number(p, "p", least=1.0)
     count = _checks.check_count(n_projections, "n_projections")
     left, right = centred(*measures(x, y, a, b))
+    dtype = left.points.dtype
+    left, right, unit = in_their_unit(*widened(left, right), p)
     axes = _directions(directions, count, left.points, generator)
     block = max(1, BLOCK_ELEMENTS // (max(1, left.batch.numel()) * (left.n + right.n)))
     a, b = (None if m.uniform else m.weights.unsqueeze(-2) for m in (left, right))
@@ -58,7 +63,7 @@ def sliced_wasserstein(
         with without_autocast(axes.device):
             projected = chunk @ left.points.mT, chunk @ right.points.mT
         total = total + quantile_cost(*projected, a, b, p).sum(-1)
-    return safe_power(total / axes.shape[0], 1 / p)
+    return (unit * safe_power(total / axes.shape[0], 1 / p)).to(dtype)
 
 
 def _directions(given: Any, count: int, like: Tensor, generator: torch.Generator | None) -> Tensor:

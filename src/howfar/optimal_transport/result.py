@@ -35,7 +35,7 @@ class OTResult:
     status: Status
     n_iter: int
     marginal_error: Tensor
-    problem: LinearProblem
+    problem: LinearProblem = field(repr=False)
 
     @property
     def converged(self) -> bool:
@@ -81,6 +81,7 @@ class OTResult:
     def _columns(self, v: Any, side: str) -> tuple[Tensor, bool]:
         _checks.check_choice(side, "side", ("x", "y"))
         v = _checks.as_tensor(v, "v")
+        _checks.check_finite(v, "v", "Fill it first.")
         v = v.to(self.problem.a)
         count = self.problem.geometry.shape[1 if side == "x" else 0]
         single = v.ndim <= len(self.problem.geometry.batch) + 1

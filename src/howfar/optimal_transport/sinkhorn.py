@@ -4,18 +4,18 @@ One iteration updates f, then g, each by a soft minimum over the other side (Cut
 al. 2018, Sejourne et al. 2019). The temperature starts at the scale of the cost and is halved down to eps; then
 the map from g to g is accelerated. As f is always the update of g, the rows of the plan are exact, and one number,
 the error of its columns, says how far the plan is from what was promised. It comes with every iteration for free.
+One measure against itself has f = g, and a map of its own in the same loop.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from howfar import _checks
-from howfar._errors import DomainError, NotConverged, complaint
+from howfar._errors import DomainError, NotConverged, complaint, warn
 from howfar.optimal_transport.acceleration import Anderson
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.status import Status
@@ -81,36 +81,34 @@ class Sinkhorn:
         if self.potential_tol is not None:
             return self._plain(problem, self.potential_tol)
         tol = self.promised(problem.a.dtype)
-        iteration = _Iteration(problem)
-        g = torch.zeros_like(problem.b) if init is None else init.detach().to(problem.b).expand_as(problem.b)
-        f = torch.zeros_like(problem.a)
         scale = problem.geometry.scale().to(problem.eps)
         floor = 4 * torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
-        if init is None:
-            f, g = iteration.anneal(f, g, scale)
+        fixed_point = _Symmetric(problem) if problem.symmetric else _Alternating(problem)
+        point = fixed_point.annealed(scale) if init is None else init.detach().to(problem.b).expand_as(problem.b)
 
         active = torch.ones_like(problem.eps, dtype=torch.bool)
         error = torch.full_like(problem.eps, torch.inf)
-        best, best_g, waited = error, g, torch.zeros_like(problem.eps)
-        mixer = Anderson(problem.b, gauge=problem.rho is None)
+        best, best_point, waited = error, point, torch.zeros_like(problem.eps)
+        f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
+        mixer = Anderson(problem.b, gauge=problem.rho is None and not problem.symmetric)
         n_iter = 0
         while True:
             n_iter += 1
-            new_f = iteration.x_update(g)
-            image, new_error = iteration.y_update(new_f, g)
-            f = torch.where(active.unsqueeze(-1), new_f, f)
-            error = torch.where(active, new_error, error)
+            step = fixed_point.step(point)
+            running = active.unsqueeze(-1)
+            f, g = torch.where(running, step.f, f), torch.where(running, step.g, g)
+            error = torch.where(active, step.error, error)
             waited = torch.where(error < 0.9 * best, 0, waited + 1)
-            # A plain step never raises the error, so a mixture that did is taken back to the best point known.
+            # A plain step hardly raises the error, so a mixture that did is taken back to the best point known.
             astray = ~(error <= _TRUST * best)
-            best_g = torch.where((error < best).unsqueeze(-1), image, best_g)
+            best_point = torch.where((error < best).unsqueeze(-1), step.image, best_point)
             best = torch.minimum(best, torch.where(torch.isnan(error), torch.inf, error))
             active = active & ~(error <= tol) & ~((waited > _PATIENCE) & (best < 4 * floor))
             if n_iter >= self.max_iter or not bool(active.any()):
                 break
-            image = torch.where(astray.unsqueeze(-1), best_g, image)
-            point = torch.where(astray.unsqueeze(-1), best_g, g)
-            g = torch.where(active.unsqueeze(-1), mixer.next(point, image, astray), g)
+            back = astray.unsqueeze(-1)
+            mixed = mixer.next(torch.where(back, best_point, point), torch.where(back, best_point, step.image), astray)
+            point = torch.where(active.unsqueeze(-1), mixed, point)
         if bool(torch.isnan(error).any()) or not bool(torch.isfinite(f).all()):
             raise DomainError(
                 complaint(
@@ -121,67 +119,107 @@ class Sinkhorn:
         return Solution(f, g, Status.MAX_ITER if bool(active.any()) else status, n_iter, error)
 
     def _plain(self, problem: LinearProblem, potential_tol: float) -> Solution:
-        iteration = _Iteration(problem)
+        updates = _Alternating(problem)
         f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
         active = torch.ones_like(problem.eps, dtype=torch.bool)
         n_iter = 0
         while n_iter < self.max_iter and bool(active.any()):
             n_iter += 1
-            new_f = iteration.x_update(g)
-            change = (new_f - f).abs().sum(-1)
-            f = torch.where(active.unsqueeze(-1), new_f, f)
-            g = torch.where(active.unsqueeze(-1), iteration.y_update(f, g)[0], g)
+            step = updates.step(g)
+            change = (step.f - f).abs().sum(-1)
+            f = torch.where(active.unsqueeze(-1), step.f, f)
+            g = torch.where(active.unsqueeze(-1), step.image, g)
             active = active & (change >= potential_tol)
         status = Status.MAX_ITER if bool(active.any()) else Status.CONVERGED
-        return Solution(f, g, status, n_iter, iteration.row_error(f, g))
+        return Solution(f, g, status, n_iter, updates.row_error(f, g))
 
 
 @dataclass(frozen=True)
-class _Iteration:
+class _Step:
+    """Potentials, how far the marginals of their plan are from those promised, and the image of the point."""
+
+    f: Tensor
+    g: Tensor
+    error: Tensor
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class _Alternating:
+    """The map g -> f -> g. The rows of the plan of (f, g) are exact, so the error is that of its columns."""
+
     problem: LinearProblem
 
-    def x_update(self, g: Tensor, eps: Tensor | None = None) -> Tensor:
-        eps = self.problem.eps if eps is None else eps
-        h = g + eps.unsqueeze(-1) * torch.log(self.problem.b)
-        return self.problem.damping(eps) * self.problem.geometry.softmin(h, eps, "x")
-
-    def y_update(self, f: Tensor, g: Tensor, eps: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The new g, and how far the columns of the plan of (f, g) are from what g promises."""
-        eps = self.problem.eps if eps is None else eps
-        h = f + eps.unsqueeze(-1) * torch.log(self.problem.a)
-        soft = self.problem.geometry.softmin(h, eps, "y")
-        return self.problem.damping(eps) * soft, self._error(self.problem.b, g, soft, eps)
+    def step(self, g: Tensor) -> _Step:
+        f = self._x_update(g, self.problem.eps)
+        soft = self._soft_y(f, self.problem.eps)
+        error = _error(self.problem, self.problem.b, g, soft)
+        return _Step(f, g, error, self.problem.damping(self.problem.eps) * soft)
 
     def row_error(self, f: Tensor, g: Tensor) -> Tensor:
         soft = self.problem.geometry.softmin(self.problem.shifted_y(g), self.problem.eps, "x")
-        return self._error(self.problem.a, f, soft, self.problem.eps)
+        return _error(self.problem, self.problem.a, f, soft)
 
-    def _error(self, weights: Tensor, potential: Tensor, soft: Tensor, eps: Tensor) -> Tensor:
-        has = torch.exp((potential - soft) / eps.unsqueeze(-1))
-        wants = torch.ones_like(has) if self.problem.rho is None else torch.exp(-potential / self.problem.rho)
-        gap = torch.where(weights > 0, weights * (has - wants).abs(), 0)
-        return gap.sum(-1) / torch.where(weights > 0, weights * wants, 0).sum(-1)
-
-    def anneal(self, f: Tensor, g: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    def annealed(self, scale: Tensor) -> Tensor:
+        f, g = torch.zeros_like(self.problem.a), torch.zeros_like(self.problem.b)
         eps = torch.maximum(scale, self.problem.eps)
         while bool((running := eps > self.problem.eps).any()):
-            f = torch.where(running.unsqueeze(-1), self.x_update(g, eps), f)
-            g = torch.where(running.unsqueeze(-1), self.y_update(f, g, eps)[0], g)
+            f = torch.where(running.unsqueeze(-1), self._x_update(g, eps), f)
+            g = torch.where(running.unsqueeze(-1), self.problem.damping(eps) * self._soft_y(f, eps), g)
             eps = torch.maximum(eps / 2, self.problem.eps)
         if self.problem.rho is not None:
-            return f, g
+            return g
         # Of all f - c, g + c that are the same answer, the balanced pair has the least rounding.
         mean_f = (self.problem.a * f).sum(-1, keepdim=True) / self.problem.a.sum(-1, keepdim=True)
         mean_g = (self.problem.b * g).sum(-1, keepdim=True) / self.problem.b.sum(-1, keepdim=True)
-        return f - 0.5 * (mean_f - mean_g), g + 0.5 * (mean_f - mean_g)
+        return g + 0.5 * (mean_f - mean_g)
+
+    def _x_update(self, g: Tensor, eps: Tensor) -> Tensor:
+        h = g + eps.unsqueeze(-1) * torch.log(self.problem.b)
+        return self.problem.damping(eps) * self.problem.geometry.softmin(h, eps, "x")
+
+    def _soft_y(self, f: Tensor, eps: Tensor) -> Tensor:
+        h = f + eps.unsqueeze(-1) * torch.log(self.problem.a)
+        return self.problem.geometry.softmin(h, eps, "y")
 
 
-def warn_unless_converged(solution: Solution, asked: str, stacklevel: int) -> None:
+@dataclass(frozen=True)
+class _Symmetric:
+    """The map f -> (f + update of f) / 2 for one measure against itself, where f = g: half the work, and few steps."""
+
+    problem: LinearProblem
+
+    def step(self, f: Tensor) -> _Step:
+        soft = self._soft(f, self.problem.eps)
+        # The plan of (f, f) is symmetric, so its rows and its columns miss by the same.
+        error = 2 * _error(self.problem, self.problem.a, f, soft)
+        return _Step(f, f, error, 0.5 * (f + self.problem.damping(self.problem.eps) * soft))
+
+    def annealed(self, scale: Tensor) -> Tensor:
+        f = torch.zeros_like(self.problem.a)
+        eps = torch.maximum(scale, self.problem.eps)
+        while bool((running := eps > self.problem.eps).any()):
+            f = torch.where(running.unsqueeze(-1), 0.5 * (f + self.problem.damping(eps) * self._soft(f, eps)), f)
+            eps = torch.maximum(eps / 2, self.problem.eps)
+        return f
+
+    def _soft(self, f: Tensor, eps: Tensor) -> Tensor:
+        return self.problem.geometry.softmin(f + eps.unsqueeze(-1) * torch.log(self.problem.a), eps, "x")
+
+
+def _error(problem: LinearProblem, weights: Tensor, potential: Tensor, soft: Tensor) -> Tensor:
+    """L1 distance of one marginal of the plan from what the potential promises, relative to the mass."""
+    has = torch.exp((potential - soft) / problem.eps.unsqueeze(-1))
+    wants = torch.ones_like(has) if problem.rho is None else torch.exp(-potential / problem.rho)
+    gap = torch.where(weights > 0, weights * (has - wants).abs(), 0)
+    return gap.sum(-1) / torch.where(weights > 0, weights * wants, 0).sum(-1)
+
+
+def warn_unless_converged(solution: Solution, asked: str) -> None:
     """Warn with the figure and the remedy."""
     if solution.status is not Status.CONVERGED:
-        warnings.warn(
+        warn(
             f"{asked} did not converge: marginal error {solution.marginal_error.max().item():.2g} "
             f"after {solution.n_iter} iterations. {solution.status.message}",
             NotConverged,
-            stacklevel=stacklevel,
         )

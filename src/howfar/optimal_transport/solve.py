@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from howfar import _checks, costs
-from howfar._errors import DomainError, NotConverged, ShapeError, complaint
+from howfar._errors import DomainError, NotConverged, ShapeError, complaint, warn
 from howfar.geometry import DenseCost, Geometry, between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
@@ -25,6 +24,8 @@ _COARSEST = 0.05
 """The first temperature tried for a given accuracy, as a share of the largest cost."""
 _ROUNDING = 0.25
 """Of the largest cost, what shows as rounding in the exponent of the plan; seen to divide float32 from float64."""
+_REACHES = 1e-30, 1e30
+"""What float32 can multiply with potentials, and divide them by."""
 AUTO = 0.05
 """The temperature that eps="auto" stands for, as a share of the mean cost sum_ij a_i b_j C_ij."""
 
@@ -134,25 +135,39 @@ def solve_entropic(
     solver = replace(solver, tol=solver.promised(dtype))
     if dtype != torch.float64 and _is_rough(problem, solver):
         problem = problem.double()
+    _check_resolved(problem)
     solution = solver.solve(problem, init)
     if problem.a.dtype != torch.float64 and solution.status is Status.PRECISION and problem.a.device.type != "mps":
         problem = problem.double()
         solution = solver.solve(problem, solution.g)
-    return dual_value(problem, solution.f, solution.g).to(dtype), solution, problem
+    value = dual_value(problem, solution.f, solution.g).to(dtype)
+    return _checks.check_held(value, "costs"), solution, problem
 
 
 def _is_rough(problem: LinearProblem, solver: Sinkhorn) -> bool:
     if problem.a.device.type == "mps":
         return False
-    noise = _ROUNDING * torch.finfo(problem.a.dtype).eps * problem.geometry.scale() / problem.eps
-    return bool((noise > solver.promised(problem.a.dtype)).any())
+    scale = problem.geometry.scale()
+    # A low temperature divides what is rounded by little; a high one multiplies it.
+    ratio = torch.maximum(scale / problem.eps, problem.eps / scale)
+    return bool((_ROUNDING * torch.finfo(problem.a.dtype).eps * ratio > solver.promised(problem.a.dtype)).any())
+
+
+def _check_resolved(problem: LinearProblem) -> None:
+    """Refuse a temperature that is lost beside the costs: marginals would seem exact, and the bounds would not hold."""
+    least = torch.finfo(problem.a.dtype).eps * _checks.check_held(problem.geometry.scale(), "costs")
+    below = problem.eps < least
+    if not _checks.unseen(least) and bool(below.any()):
+        seen = f"a temperature that {problem.a.dtype} can tell from 0 beside the costs, at least {least[below][0]:.2g}"
+        got, fix = f"{problem.eps[below][0]:.2g}", "Pass a larger one, or none for exact transport."
+        raise DomainError(complaint("eps", seen, got, fix))
 
 
 def solve_geometry(geometry: Geometry, a: Tensor, b: Tensor, eps: float, solver: Sinkhorn) -> EntropicResult:
     """An entropic result for a geometry and a solver that are already made."""
     problem = LinearProblem(geometry, a, b, check_eps(eps, geometry.batch, a))
     value, solution, problem = solve_entropic(problem, solver)
-    warn_unless_converged(solution, "SinkhornDistance", stacklevel=3)
+    warn_unless_converged(solution, "SinkhornDistance")
     return _result(problem, value, solution)
 
 
@@ -167,6 +182,7 @@ def temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: Tensor) -
             raise DomainError(complaint("eps", "a number or 'auto'", repr(eps), "Pass eps as a float."))
         with torch.no_grad():
             mean = (a.detach() * geometry.apply(b.detach(), "x")).sum(-1) / (a.sum(-1) * b.sum(-1)).detach()
+        _checks.check_held(mean, "costs")
         return torch.where(mean > 0, AUTO * mean, 1).to(torch.promote_types(a.dtype, torch.float32))
     return None if eps is None else check_eps(eps, geometry.batch, a)
 
@@ -191,7 +207,15 @@ def marginal_weight(reach: float | None, geometry: Geometry) -> float | None:
     if reach is None:
         return None
     reach = _checks.check_positive(reach, "reach")
-    return reach if isinstance(geometry, DenseCost) else reach ** _degree(geometry, "reach", "costs.Power")
+    degree = 1.0 if isinstance(geometry, DenseCost) else _degree(geometry, "reach", "costs.Power")
+    least, most = _REACHES
+    if not least ** (1 / degree) <= reach <= most ** (1 / degree):
+        power = "" if degree == 1 else f" ** {degree:g}"
+        fix = "Leave reach out for hard marginals." if reach > 1 else "Pass a larger reach."
+        raise DomainError(
+            complaint("reach", f"{least:g} <= reach{power} <= {most:g}, in units of the cost", f"{reach:g}", fix)
+        )
+    return float(reach**degree)
 
 
 def _degree(geometry: Geometry, argument: str, instead: str) -> float:
@@ -210,9 +234,7 @@ def _degree(geometry: Geometry, argument: str, instead: str) -> float:
 def widened(x: Measure, y: Measure) -> tuple[Measure, Measure]:
     """Both measures in at least float32."""
     dtype = torch.promote_types(x.points.dtype, torch.float32)
-    if dtype == x.points.dtype:
-        return x, y
-    return tuple(Measure(m.points.to(dtype), m.weights.to(dtype), m.uniform) for m in (x, y))  # type: ignore[return-value]
+    return x.to(dtype), y.to(dtype)
 
 
 def _solve(
@@ -243,7 +265,7 @@ def _solve(
         return ExactResult(value, status, 0, error, problem, plan)
     problem = LinearProblem(geometry, a, b, strength, rho)
     value, solution, problem = solve_entropic(problem, solver, start)
-    warn_unless_converged(solution, "transport", stacklevel=4)
+    warn_unless_converged(solution, "transport")
     return _result(problem, value, solution)
 
 
@@ -255,6 +277,9 @@ def _start(init: OTResult, b: Tensor) -> Tensor:
         raise ShapeError(
             complaint("init", f"a result on {b.shape[-1]} points y", f"one on {g.shape[-1]}", "Start without init.")
         )
+    if g.ndim > b.ndim or _checks.check_batch(b.shape[:-1], g.shape[:-1], "y", "init") != b.shape[:-1]:
+        batch, got = tuple(b.shape[:-1]), tuple(g.shape[:-1])
+        raise ShapeError(complaint("init", f"a result on a batch {batch}", f"one on {got}", "Start without init."))
     return g
 
 
@@ -285,16 +310,15 @@ def _to_accuracy(
         value, solution, problem = solve_entropic(LinearProblem(geometry, a, b, eps), solver, start)
         result = _result(problem, value, solution)
         lower, upper = result.bounds
-        short = upper > (1 + accuracy) * lower + torch.finfo(a.dtype).tiny
+        short = upper - lower > accuracy * lower.abs() + torch.finfo(a.dtype).tiny
         if not bool(short.any()):
             return result
         if bool((eps <= smallest).all()):
-            proved = (upper / lower - 1).max().item()
-            warnings.warn(
+            proved = ((upper - lower) / lower.abs()).max().item()
+            warn(
                 f"transport could prove the cost to within {proved:.2g} only, not accuracy={accuracy:g}. "
                 "Pass float64 points, or leave accuracy out for an exact solve.",
                 NotConverged,
-                stacklevel=4,
             )
             return result
         start = solution.g

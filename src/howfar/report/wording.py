@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from howfar.report import numbers
+
 if TYPE_CHECKING:
     from markupsafe import Markup
 
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _JOINT = re.compile(r"(?<=[_./-])(?=\w)")
 _LONGEST_TEXT = 160
-_ROUNDING = 1e-9
 _NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
+_NOTHING = "\N{EM DASH}"
 
 
 def clean(value: Any) -> Any:
@@ -51,41 +53,30 @@ def breakable(text: str) -> Markup:
 
 
 def number(value: object) -> str:
-    """Four significant digits, thousands apart; texts as they are, a dash for nothing."""
+    """A number with true signs and its thousands apart; texts as they are, a dash for nothing."""
     if value is None:
-        return "\N{EM DASH}"
+        return _NOTHING
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return brief(str(value))
-    if isinstance(value, int):
-        text = f"{value:,}"
-    elif value == 0 or 1e-4 <= abs(value) < 1e4:
-        text = f"{value:.4g}"
-    elif abs(value) < 1e9:
-        text = f"{value:,.0f}" if abs(value) >= 1 else f"{value:.3g}"
-    else:
-        text = f"{value:.4g}"
-    return text.replace(",", _NARROW_SPACE).replace("-", "\N{MINUS SIGN}")
+    return _typeset(numbers.number(value))
 
 
 def share(value: float | None) -> str:
-    """A share 0..1 as a percentage that never rounds something to nothing or to all."""
-    if value is None:
-        return "\N{EM DASH}"
-    percent = 100 * value
-    if abs(percent - round(percent)) < _ROUNDING:
-        percent = round(percent)
-    if 0 < percent < 0.1:
-        return f"<{_NARROW_SPACE}0.1{_NARROW_SPACE}%"
-    if 99.9 < percent < 100:
-        return f">{_NARROW_SPACE}99.9{_NARROW_SPACE}%"
-    return f"{percent:.1f}".removesuffix(".0") + f"{_NARROW_SPACE}%"
+    """A share 0..1 as a percentage."""
+    return _NOTHING if value is None else _typeset(numbers.share(value).replace("<", "< ").replace(">", "> "))
 
 
 def p_value(value: float | None) -> str:
-    """Two significant digits."""
-    if value is None:
-        return "\N{EM DASH}"
-    return f"{value:.2g}"
+    """A p-value."""
+    return _NOTHING if value is None else _typeset(numbers.p_value(value))
+
+
+def _typeset(text: str) -> str:
+    """A number in ASCII as one in print: a true minus, and thousands apart from the fifth digit on."""
+    whole = re.match(r"-?(\d{5,})", text)
+    if whole:
+        text = text.replace(whole[1], f"{int(whole[1]):,}", 1)
+    return text.replace(",", _NARROW_SPACE).replace(" ", _NARROW_SPACE).replace("-", "\N{MINUS SIGN}")
 
 
 def arrows(text: str) -> str:

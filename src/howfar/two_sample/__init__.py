@@ -3,7 +3,6 @@
 from howfar.two_sample.labels import permutations as permutations
 from howfar.two_sample.multiplicity import MinP as MinP
 from howfar.two_sample.multiplicity import adjust_min_p as adjust_min_p
-from howfar.two_sample.multiplicity import holm as holm
 from howfar.two_sample.permutation_test import TwoSampleTest as TwoSampleTest
 from howfar.two_sample.permutation_test import two_sample_test as two_sample_test
 from howfar.two_sample.statistics import energy_null as energy_null

@@ -13,11 +13,8 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, ShapeError, complaint, unknown_name
-from howfar.two_sample import statistics
+from howfar.two_sample import statistics, ties
 from howfar.two_sample.labels import labellings
-
-_ROUNDING = 1000
-"""Statistics of one value summed in different orders lie within this many units of rounding of the largest."""
 
 Null: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
@@ -54,6 +51,12 @@ class TwoSampleTest:
     exhaustive: bool
     n: int
     m: int
+
+    def __repr__(self) -> str:
+        return (
+            f"TwoSampleTest({self.name}={float(self.statistic):.6g}, p_value={self.p_value:.6g}, n={self.n}, m={self.m}, "
+            f"n_permutations={self.n_permutations}, exhaustive={self.exhaustive})"
+        )
 
 
 def two_sample_test(
@@ -96,10 +99,9 @@ def two_sample_test(
         UnknownName: a statistic that is not in the list.
 
     Example:
-        >>> import torch
-        >>> from howfar.two_sample import two_sample_test
+        >>> import torch, howfar
         >>> x, y = torch.arange(5.0), torch.arange(5.0) + 4
-        >>> two_sample_test(x, y, statistic="energy_distance").p_value
+        >>> howfar.two_sample_test(x, y, statistic="energy_distance").p_value
         0.0158...
     """
     first, second = _checks.check_points(x, "x").detach(), _checks.check_points(y, "y").detach()
@@ -119,7 +121,7 @@ def two_sample_test(
         )
     return TwoSampleTest(
         statistic=values[0],
-        p_value=p_value(values, torch.finfo(torch.promote_types(pooled.dtype, torch.float32)).eps),
+        p_value=p_value(values),
         n_permutations=labels.shape[1] - 1,
         null=values[1:],
         name=name,
@@ -129,10 +131,9 @@ def two_sample_test(
     )
 
 
-def p_value(values: Tensor, eps: float) -> float:
+def p_value(values: Tensor) -> float:
     """Share of `values` (1 + B,), the observed one first, that are at least as large as it, up to rounding."""
-    slack = _ROUNDING * eps * values.abs().max()
-    return float((values >= values[0] - slack).double().mean())
+    return float((values >= values[0] - ties.slack(values)).double().mean())
 
 
 def _null(

@@ -165,7 +165,7 @@ def _points(points: Any, labels: Tensor) -> Tensor:
                 "labels",
                 f"shape ({len(cloud)}, B), one row per pooled point",
                 f"{tuple(labels.shape)}",
-                "Pass the labels of howfar.two_sample.permutations.",
+                "Pass True where a pooled point is called x, one column per labelling.",
             )
         )
     return cloud

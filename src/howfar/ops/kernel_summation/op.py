@@ -9,7 +9,7 @@ from torch import Tensor
 from howfar import _checks, costs, kernels
 from howfar._errors import ShapeError, complaint
 from howfar.ops import backends
-from howfar.ops.kernel_summation import reference
+from howfar.ops.kernel_summation import cpu, reference
 from howfar.ops.precision import working
 from howfar.ops.streaming import by_rows
 
@@ -64,12 +64,19 @@ def kernel_sum(
             )
         )
     batch = _checks.check_batch(batch, w.shape[:-2], "x", "w")
-    backends.choose(backend, "kernel_sum", x.device)
+    _checks.check_choice(backend, "backend", backends.BACKENDS)
     summand = kernel if isinstance(kernel, costs.Cost) else kernels.resolve(kernel)
     (x, y, w), dtype = working(
         x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
     )
     rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)
     closed = isinstance(summand, kernels.Kernel) or summand.batched
-    out = by_rows(rows, x, y, w, out_axis=-2, m=m, closed=closed).to(dtype)
+    held = summand.held(x.shape[-1])
+    native: dict[str, Any] = {}
+    reason = lambda: cpu.why_unavailable(summand, x, y, w)
+    if backends.choose(backend, "kernel_sum", x.device, reason) == "cpu":
+        forward = lambda keep, x, y, w: cpu.forward(keep, x, y, w, summand)
+        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient(wanted, grad, inputs, summand)
+        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
+    out = by_rows(rows, x, y, w, out_axis=-2, m=m, held=held, closed=closed, **native).to(dtype)
     return out if columns else out.squeeze(-1)

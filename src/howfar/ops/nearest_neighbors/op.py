@@ -11,7 +11,7 @@ from torch import Tensor
 from howfar import _checks, costs
 from howfar._errors import ShapeError, complaint
 from howfar.ops import backends, streaming
-from howfar.ops.nearest_neighbors import reference
+from howfar.ops.nearest_neighbors import cpu, reference
 from howfar.ops.precision import without_autocast, working
 
 
@@ -53,15 +53,22 @@ def nearest(
     k = _checks.check_count(k, "k")
     if k > m:
         raise ShapeError(complaint("k", f"at most {m}, the number of points of y", str(k), "Pass a smaller k."))
+    flat = h is None
     h = x.new_zeros(m) if h is None else _checks.check_potential(h, "h", x, y)
     batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
-    backends.choose(backend, "nearest", x.device)
+    _checks.check_choice(backend, "backend", backends.BACKENDS)
     cost = costs.resolve(cost)
     (x, y, h), dtype = working(x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, m))
+    reason = lambda: cpu.why_unavailable(cost, k, x, y, h)
+    native = backends.choose(backend, "nearest", x.device, reason) == "cpu"
     with without_autocast(x.device):
-        values, indices = _blocks(x.detach(), y.detach(), h.detach(), k, cost)
+        if native:
+            values, indices = cpu.nearest(x.detach(), y.detach(), None if flat else h.detach(), k, cost)
+        else:
+            values, indices = _blocks(x.detach(), y.detach(), h.detach(), k, cost)
         if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
-            values = reference.reduced_costs(x, y, h, indices, cost)
+            reduced = reference.reduced_costs(x, y, h, indices, cost)
+            values = streaming.with_number(reduced, values) if native else reduced
     return values.to(dtype), indices
 
 

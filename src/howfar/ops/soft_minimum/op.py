@@ -12,7 +12,7 @@ from howfar import _checks, costs
 from howfar._errors import DomainError, ShapeError, complaint
 from howfar.ops import backends
 from howfar.ops.precision import working
-from howfar.ops.soft_minimum import reference
+from howfar.ops.soft_minimum import cpu, reference
 from howfar.ops.streaming import by_rows
 
 CostLike = str | costs.Cost | Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +53,12 @@ def softmin(
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
     (x, y, h), dtype = working(x, y, h)
     rows = lambda xb, yb, hb: reference.softmin(xb, yb, hb, eps.to(xb.dtype), cost)
-    return _run(rows, cost, x, y, h, out_axis=-1).to(dtype)
+    native: dict[str, Any] = {}
+    if _chosen(backend, cost, x, y, h) == "cpu":
+        forward = lambda keep, x, y, h: cpu.forward(keep, x, y, h, eps, cost)
+        gradient = lambda wanted, grad, inputs, kept: cpu.gradient(wanted, grad, inputs, kept, eps, cost)
+        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
+    return _run(rows, cost, x, y, h, out_axis=-1, **native).to(dtype)
 
 
 def softmin_apply(
@@ -94,7 +99,11 @@ def softmin_apply(
     h, eps = h.expand(*batch, h.shape[-1]), eps.expand(batch)
     (x, y, h, v), dtype = working(x, y, h, v)
     rows = lambda xb, yb, hb, vb: reference.softmin_apply(xb, yb, hb, vb, eps.to(xb.dtype), cost)
-    out = _run(rows, cost, x, y, h, v, out_axis=-2).to(dtype)
+    native: dict[str, Any] = {}
+    if _chosen(backend, cost, x, y, h, v) == "cpu":
+        forward = lambda _keep, x, y, h, v: (cpu.softmin_apply(x, y, h, v, eps, cost), ())
+        native = {"forward": forward, "insist": backend == "cpu"}
+    out = _run(rows, cost, x, y, h, v, out_axis=-2, **native).to(dtype)
     return out[..., 0], out[..., 1:]
 
 
@@ -105,11 +114,22 @@ def softmin_cost(
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
     (x, y, h), dtype = working(x, y, h)
     rows = lambda xb, yb, hb: reference.softmin_cost(xb, yb, hb, eps.to(xb.dtype), cost)
-    return _run(rows, cost, x, y, h, out_axis=-1).to(dtype)
+    native: dict[str, Any] = {}
+    if _chosen(backend, cost, x, y, h) == "cpu" and cpu.can_average(cost):
+        forward = lambda _keep, x, y, h: (cpu.softmin_cost(x, y, h, eps, cost), ())
+        native = {"forward": forward, "insist": backend == "cpu"}
+    return _run(rows, cost, x, y, h, out_axis=-1, **native).to(dtype)
 
 
-def _run(rows: Callable[..., Tensor], cost: costs.Cost, x: Tensor, *others: Tensor, out_axis: int) -> Tensor:
-    return by_rows(rows, x, *others, out_axis=out_axis, m=others[0].shape[-2], closed=cost.batched)
+def _run(
+    rows: Callable[..., Tensor], cost: costs.Cost, x: Tensor, *others: Tensor, out_axis: int, **native: Any
+) -> Tensor:
+    held, m = cost.held(x.shape[-1]), others[0].shape[-2]
+    return by_rows(rows, x, *others, out_axis=out_axis, m=m, held=held, closed=cost.batched, **native)
+
+
+def _chosen(backend: str, cost: costs.Cost, *tensors: Tensor) -> str:
+    return backends.choose(backend, "softmin", tensors[0].device, lambda: cpu.why_unavailable(cost, *tensors))
 
 
 def _checked(
@@ -119,7 +139,7 @@ def _checked(
     _checks.check_same_space(x, y)
     h = _checks.check_potential(h, "h", x, y)
     batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
-    backends.choose(backend, "softmin", x.device)
+    _checks.check_choice(backend, "backend", backends.BACKENDS)
     return (
         x.expand(*batch, *x.shape[-2:]),
         y.expand(*batch, *y.shape[-2:]),

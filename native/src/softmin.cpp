@@ -1,0 +1,123 @@
+#include "tiles.h"
+#include "values.h"
+
+namespace howfar {
+namespace HOWFAR_SET {
+namespace {
+
+/* Room that a row's sum has above its reference before it is rescaled: far below overflow, far above any tile. */
+template <class T>
+constexpr T kHeadroom = sizeof(T) == 4 ? T(60) : T(500);
+
+/* Sums of 2^(t - m) over the columns seen so far, for a few rows; m follows the largest t at a distance. */
+template <class T, int KIND>
+struct Softmax {
+  const Scores<T, KIND> &scores;
+  const T *x, *norms;
+
+  /* Moves the references of the rows that outgrew them, and takes their scores afresh: next to an empty reference
+   * the digits of t are gone. */
+  __attribute__((noinline)) void rescale(const T *panel, Tile<T> &t, Vec<T> *m, Vec<T> *s, Vec<T> *sums,
+                                         ValueSums<T> *values, int64_t row) const {
+    Tile<T> again;
+    scores.tile(x, norms, panel, again);
+    for (int r = 0; r < kRows; ++r) {
+      Vec<T> highest = t[r][0], best = again[r][0];
+      for (int v = 1; v < kVectors; ++v) highest = max(highest, t[r][v]), best = max(best, again[r][v]);
+      if (!(max_lanes<T>(highest) > kHeadroom<T>)) continue;
+      const T old = m[r][0], reference = max_lanes<T>(best);
+      const T factor = old <= kEmpty<T> ? T(0) : (T)std::exp2(old - reference);
+      m[r] = splat(reference);
+      s[r] *= splat(factor);
+      sums[r] *= splat(factor);
+      if (values) values->scale(row, r, factor);
+      for (int v = 0; v < kVectors; ++v) t[r][v] = again[r][v] - m[r];
+    }
+  }
+};
+
+template <class T, int KIND, bool VALUES>
+int softmin_as(const howfar_pairs *a) {
+  const bool norm_row = KIND == kGeneral && a->form == HOWFAR_FORM_PRODUCT;
+  const Packed<T> columns(a, a->form == HOWFAR_FORM_PRODUCT, norm_row, VALUES && a->q <= kFewValues, [a](int64_t b) {
+    Packing<T> how;
+    how.bias = (T)(a->scale[b] * kLog2E);
+    if (KIND == kFolded) how.feature = 2 * how.bias, how.norm_in_bias = true;
+    return how;
+  });
+  return over_blocks(a, [&](int64_t b, int64_t first, int64_t rows) {
+    const int64_t d = a->d, padded = padded_rows(rows);
+    const Scores<T, KIND> scores(a, -(T)(a->scale[b] * kLog2E));
+    Buffer<T> x(padded * d), norms(padded), top(padded);
+    Buffer<Vec<T>> sums(padded);
+    ValueSums<T> values(VALUES ? a->q : 0, padded);
+    columns.pack_rows(a, b, first, rows, x.data, norms.data);
+    for (int64_t i = 0; i < padded; ++i) top.data[i] = kEmpty<T>, sums.data[i] = Vec<T>{};
+    for (int64_t start = 0; start < columns.panels; start += columns.chunk) {
+      const int64_t stop = least(start + columns.chunk, columns.panels);
+      for (int64_t row = 0; row < padded; row += kRows) {
+        const Softmax<T, KIND> softmax{scores, x.data + row * d, norms.data + row};
+        Vec<T> m[kRows], s[kRows];
+        for (int r = 0; r < kRows; ++r) m[r] = splat(top.data[row + r]), s[r] = Vec<T>{};
+        for (int64_t panel = start; panel < stop; ++panel) {
+          const T *y = columns.panel(b, panel);
+          Tile<T> t;
+          scores.tile(softmax.x, softmax.norms, y, t);
+          Vec<T> excess = t[0][0] - m[0];
+          for (int r = 0; r < kRows; ++r)
+            for (int v = 0; v < kVectors; ++v) t[r][v] -= m[r], excess = max(excess, t[r][v]);
+          if (__builtin_expect(any_greater(excess, splat(kHeadroom<T>)), 0))
+            softmax.rescale(y, t, m, s, sums.data + row, VALUES ? &values : nullptr, row);
+          for (int r = 0; r < kRows; ++r)
+            for (int v = 0; v < kVectors; ++v) {
+              t[r][v] = exp2_of(t[r][v]);
+              s[r] += t[r][v];
+            }
+          if constexpr (VALUES) {
+            const T *v = (const T *)a->v + b * a->v_step + panel * kPanel<T> * a->q;
+            values.add(row, t, columns.values(y), v, columns.columns(panel));
+          }
+        }
+        for (int r = 0; r < kRows; ++r) top.data[row + r] = m[r][0], sums.data[row + r] += s[r];
+        if constexpr (VALUES) values.flush(row);
+      }
+    }
+    const double eps = 1.0 / a->scale[b];
+    for (int64_t i = 0; i < rows; ++i) {
+      const bool some = top.data[i] > kEmpty<T> / 2;
+      const T total = sum_lanes<T>(sums.data[i]);
+      double value = -eps / kLog2E * ((double)top.data[i] + std::log2((double)total));
+      if (KIND == kFolded) value += (double)norms.data[i];
+      ((T *)a->out)[b * a->n + first + i] = some ? (T)value : std::numeric_limits<T>::infinity();
+      if constexpr (VALUES)
+        for (int64_t c = 0; c < a->q; ++c)
+          ((T *)a->averages)[(b * a->n + first + i) * a->q + c] = some ? values.total(i, c) / total : T(0);
+    }
+  });
+}
+
+template <class T, int KIND>
+int with_values(const howfar_pairs *a) {
+  return a->q ? softmin_as<T, KIND, true>(a) : softmin_as<T, KIND, false>(a);
+}
+
+template <class T>
+int softmin(const howfar_pairs *a) {
+  try {
+    switch (kind_of(a)) {
+      case kFolded: return with_values<T, kFolded>(a);
+      case kDifference: return with_values<T, kDifference>(a);
+      default: return with_values<T, kGeneral>(a);
+    }
+  } catch (const std::bad_alloc &) {
+    return HOWFAR_NO_MEMORY;
+  }
+}
+
+}  // namespace
+
+int softmin_f32(const howfar_pairs *a) { return softmin<float>(a); }
+int softmin_f64(const howfar_pairs *a) { return softmin<double>(a); }
+
+}  // namespace HOWFAR_SET
+}  // namespace howfar

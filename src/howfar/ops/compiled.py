@@ -1,0 +1,288 @@
+"""Tensors into calls of the compiled kernels: which base quantity, in which form and precision, and in what pieces.
+
+Every cost and kernel of the core is a function of one base quantity u of a pair: the squared distance, the sum of
+absolute differences or of their powers, or the inner product.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from howfar import _native, costs
+
+FORMS = {"product": 0, "difference": 1, "cityblock": 2, "minkowski": 3, "inner": 4}
+PROFILES = {"exp": 0, "rational": 1, "power": 2, "polynomial": 3, "exp_slope": 4}
+
+_NOISE = {torch.float32: 2.0**-16, torch.float64: 2.0**-30}
+"""What rounding may change a score in base 2 by, before |x|^2 + |y|^2 - 2 <x, y> gives way to differences."""
+_MOST_DIFFERENCES = {torch.float32: 64, torch.float64: 16}
+"""Up to so many features differences cost no more than a product of the wider precision, or of BLAS."""
+_DIFFERENCES_AS_FAST = 4
+"""Up to so many features the exponential hides what differences cost more."""
+_FEW_PAIRS = 2**14
+"""Below, a look at the data costs more than the better form saves."""
+_STEEPEST = {torch.float32: 5.0, torch.float64: 18.0}
+"""Up to this order the smallest of powers that matters is no denormal."""
+_EXACT_EXPONENTS = (0.5, 1.0, 1.5, 2.0)
+_SECONDS = 0.2
+"""About the longest call: the time after which Ctrl-C is answered."""
+_SPEED = {"avx512": 2e10, "avx2": 1e10, "neon": 4e9, "portable": 3e9}
+"""Features and exponentials of float32 that a slow processor of the kind does in a second of one thread."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """cost = factor u^exponent.
+
+    Attributes:
+        kind: "squared", "cityblock", "minkowski" or "inner".
+        exponent: of u.
+        p: the order of Minkowski, the offset of a polynomial.
+        factor: on the whole.
+        directions: whether the points are first divided by their norm.
+    """
+
+    kind: str
+    exponent: float = 1.0
+    p: float = 2.0
+    factor: float = 1.0
+    directions: bool = False
+
+    @property
+    def degree(self) -> float:
+        """The degree of homogeneity of the cost in the points."""
+        return self.exponent * {"squared": 2.0, "minkowski": self.p}.get(self.kind, 1.0)
+
+    @property
+    def radial(self) -> bool:
+        """Whether the cost depends on |x - y| alone, so that its derivative is a sum of the same kind."""
+        return self.kind == "squared" and not self.directions
+
+
+def base_of(cost: costs.Cost) -> Base | str:
+    """The cost in terms of the core, or why it is none."""
+    if type(cost) is costs.SqEuclidean:
+        return Base("squared")
+    if type(cost) is costs.Euclidean:
+        return Base("squared", 0.5)
+    if type(cost) is costs.CityBlock:
+        return Base("cityblock")
+    if type(cost) is costs.Minkowski:
+        if cost.p in (1.0, 2.0):
+            return Base("cityblock") if cost.p == 1 else Base("squared", 0.5)
+        if cost.p > _STEEPEST[torch.float64]:
+            return f"minkowski of order {cost.p:g} overflows without a scale for each pair"
+        return Base("minkowski", 1 / cost.p, cost.p)
+    if type(cost) is costs.Cosine:
+        return Base("squared", factor=0.5, directions=True)
+    if type(cost) is costs.Power:
+        inner = base_of(cost.base)
+        if isinstance(inner, str):
+            return inner
+        return replace(inner, exponent=inner.exponent * cost.exponent, factor=inner.factor**cost.exponent)
+    return f"the cost {cost.name!r} is not one of the compiled ones"
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """Points as the kernels take them, and how to read them.
+
+    Attributes:
+        x: (..., n, d), in the working precision.
+        y: (..., m, d).
+        form: one of FORMS.
+        exponent: of u.
+        p: as in Base.
+        factor: of u^exponent, with the scale of the points in it.
+        unit: what the points were divided by.
+        gentle: whether scores are small against the precision: averages of points then keep their digits too.
+    """
+
+    x: Tensor
+    y: Tensor
+    form: str
+    exponent: float
+    p: float
+    factor: float
+    unit: float
+    gentle: bool
+
+    def swapped(self) -> Clouds:
+        """The same, roles exchanged."""
+        return replace(self, x=self.y, y=self.x)
+
+
+def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: bool = False) -> Clouds:
+    """Form and precision for these points; the README of soft_minimum derives the rule.
+
+    Args:
+        base: what is computed.
+        x: (..., n, d).
+        y: (..., m, d).
+        sharpness: the largest factor before the cost in an exponent (1 / eps); None where the cost itself is summed.
+        wide: whether to compute in float64 in any case.
+    """
+    if base.directions:
+        x, y = _directions(x.double(), y.double())
+    factor, unit = base.factor, 1.0
+    if base.kind == "minkowski" and base.p > _STEEPEST[torch.float32]:
+        wide = True
+    if base.kind == "minkowski" or (base.kind != "inner" and base.exponent not in _EXACT_EXPONENTS):
+        # Centred first: the quotient of a number with an offset would round the offset.
+        unit, centre = _extent(x, y), y.mean(-2, keepdim=True)
+        x, y, factor = (x - centre) / unit, (y - centre) / unit, factor * unit**base.degree
+    if base.kind != "squared":
+        form = base.kind
+        gentle = False
+    else:
+        form, gentle, wider = _form(base, x, y, None if sharpness is None else sharpness * factor, wide)
+        wide = wide or wider
+    if wide:
+        x, y = x.double(), y.double()
+    return Clouds(x, y, form, base.exponent, base.p, factor, unit, gentle)
+
+
+def _form(base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool) -> tuple[str, bool, bool]:
+    """Product or difference, whether scores are gentle, and whether to go to float64."""
+    dtype = torch.float64 if wide else x.dtype
+    few = x.shape[-2] * y.shape[-2] <= _FEW_PAIRS
+    d = x.shape[-1]
+    if sharpness is None or base.exponent != 1 or (few and sharpness < 1e12):
+        if d <= _MOST_DIFFERENCES[dtype]:
+            return "difference", False, False
+        return ("difference" if few else "product"), False, True
+    radius = squared_radius(x, y)
+    if not noise(radius, sharpness, dtype) <= _NOISE[dtype]:
+        if radius * sharpness > 1e30:
+            return "difference", False, True
+        if dtype == torch.float64 or d <= _MOST_DIFFERENCES[dtype]:
+            return "difference", False, False
+        return _form(base, x, y, sharpness, True)[0], False, True
+    most = _MOST_DIFFERENCES[dtype] if dtype == torch.float64 else _DIFFERENCES_AS_FAST
+    return ("difference" if d <= most else "product"), True, False
+
+
+def noise(radius: float, sharpness: float, dtype: torch.dtype) -> float:
+    """What the rounding of a product changes a score in base 2 by: 2 R^2 u log2(e) / eps."""
+    return 2 * radius * (torch.finfo(dtype).eps / 2) * math.log2(math.e) * sharpness
+
+
+def squared_radius(x: Tensor, y: Tensor) -> float:
+    """The largest |x|^2 or |y|^2 about the mean of y."""
+    centre = y.mean(-2, keepdim=True)
+    return max(float((points - centre).square().sum(-1).amax()) for points in (x, y))
+
+
+def _extent(x: Tensor, y: Tensor) -> float:
+    low = min(float(x.amin()), float(y.amin()))
+    high = max(float(x.amax()), float(y.amax()))
+    return (high - low) or 1.0
+
+
+def _directions(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors; a zero vector becomes one orthogonal to all of the other side, in a feature of its own."""
+    units = []
+    for points in (x, y):
+        scale = points.abs().amax(-1, keepdim=True)
+        points = points / torch.where(scale > 0, scale, 1)
+        norm = points.square().sum(-1, keepdim=True).sqrt()
+        units.append((points / torch.where(norm > 0, norm, 1), (norm == 0).to(points.dtype)))
+    if not any(bool(zero.any()) for _, zero in units):
+        return units[0][0], units[1][0]
+    (left, left_zero), (right, right_zero) = units
+    left = torch.cat([left, left_zero, torch.zeros_like(left_zero)], -1)
+    return left, torch.cat([right, torch.zeros_like(right_zero), right_zero], -1)
+
+
+def why_not_these(*tensors: Tensor) -> str | None:
+    """Why a kernel cannot take these tensors, whatever it computes; None where it can."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return "it cannot be traced"
+    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
+        return "it cannot be transformed by torch.func"
+    for t in tensors:
+        if t.device.type != "cpu":
+            return f"it runs on cpu tensors and these are on {t.device}"
+        if type(t) not in (Tensor, torch.nn.Parameter) or t.layout != torch.strided or t.is_neg():
+            return f"it takes plain tensors, and this is a {type(t).__name__}"
+    return None
+
+
+def run(
+    kernel: str,
+    clouds: Clouds,
+    *,
+    scale: Tensor,  # (...)
+    h: Tensor | None = None,  # (..., m)
+    f: Tensor | None = None,  # (..., n)
+    v: Tensor | None = None,  # (..., m, q)
+    k: int = 0,
+    profile: str = "exp",
+    exponent: float | None = None,
+    slope: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """One reduction, in pieces short enough to be interrupted: its result, and averages or indices beside it."""
+    x, y = clouds.x, clouds.y
+    dtype, batch, (n, d), m = x.dtype, x.shape[:-2], x.shape[-2:], y.shape[-2]
+    q = 0 if v is None else v.shape[-1]
+    columns = {"softmin": (), "nearest": (k,)}.get(kernel, (q,))
+    out = x.new_empty(*batch, n, *columns)
+    beside: Tensor | None = None
+    if kernel == "softmin" and q:
+        beside = x.new_empty(*batch, n, q)
+    if kernel == "nearest":
+        beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
+    scales = scale.to(torch.float64).expand(batch).contiguous()
+    held = {"x": _flat(x, 2), "y": _flat(y, 2)}
+    for name, tensor, axes in (("h", h, 1), ("f", f, 1), ("v", v, 2)):
+        if tensor is not None:
+            held[name] = _flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
+    size = dtype.itemsize
+    addresses = {name: (tensor.data_ptr(), step) for name, (tensor, step) in held.items()}
+    call = _native.Pairs(
+        n=n, m=m, d=d, q=q, k=k, exponent=clouds.exponent if exponent is None else exponent, p=clouds.p,
+        form=FORMS[clouds.form], profile=PROFILES[profile], slope=slope, threads=_native.threads(),
+        **{f"{name}_step": step for name, (_, step) in addresses.items()},
+    )  # fmt: skip
+    width = math.prod(columns)
+    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, q) / call.threads):
+        for name, (address, step) in addresses.items():
+            setattr(call, name, address + problem * step * size)
+        call.out = out.data_ptr() + problem * n * width * size
+        call.scale = scales.data_ptr() + 8 * problem
+        if kernel == "softmin" and beside is not None:
+            call.averages = beside.data_ptr() + problem * n * q * size
+        if kernel == "nearest" and beside is not None:
+            call.indices = beside.data_ptr() + 8 * problem * n * k
+        call.batch, call.row_begin, call.row_end = problems, begin, end
+        _native.call(kernel, dtype == torch.float32, call)
+    return out, beside
+
+
+def _flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
+    """The tensor dense, and the elements from one problem to the next: 0 where all of them share it."""
+    batch = tensor.ndim - axes
+    if all(tensor.stride(i) == 0 or tensor.shape[i] == 1 for i in range(batch)):
+        return tensor[(0,) * batch].contiguous(), 0
+    return tensor.contiguous(), tensor.shape[batch:].numel()
+
+
+def _seconds(clouds: Clouds, q: int) -> float:
+    """About how long one row takes on one thread of a slow processor."""
+    x = clouds.x
+    each = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}.get(clouds.form, 1.0)
+    work = clouds.y.shape[-2] * (each * x.shape[-1] + 12 + q)
+    return work * (x.dtype.itemsize / 4) / _SPEED[_native.instruction_set() or "portable"]
+
+
+def _pieces(batch: int, n: int, seconds: float) -> list[tuple[int, int, int, int]]:
+    """(first problem, problems, first row, last row) of each call; rows in multiples of 96, a block of the kernels."""
+    rows = max(96, int(_SECONDS / seconds) // 96 * 96)
+    if rows < n:
+        return [(b, 1, s, min(s + rows, n)) for b in range(batch) for s in range(0, n, rows)]
+    together = max(1, rows // n)
+    return [(b, min(together, batch - b), 0, n) for b in range(0, batch, together)]

@@ -1,0 +1,180 @@
+"""The kernel sum on the compiled kernels: values and first derivatives of plain float32 and float64 tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from howfar import _native, kernels
+from howfar.costs import Cost
+from howfar.ops import compiled
+from howfar.ops.compiled import Base, Clouds
+
+_MOST_COLUMNS = 64
+"""Of values in the pass for a derivative in the points: beyond, the streamed matrix products are as good."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """sign profile(u; scale, exponent), a summand that is one call.
+
+    Attributes:
+        base: u, and the exponent that belongs to the profile.
+        profile: one of compiled.PROFILES.
+        scale: a number, or one for each element of the batch (..., 1, 1).
+        sign: a factor on the whole, as `scale`.
+        sharp: whether `scale` sets how precise u has to be.
+    """
+
+    base: Base
+    profile: str
+    scale: float | Tensor
+    sign: float | Tensor = 1.0
+    sharp: bool = True
+
+
+def why_unavailable(summand: kernels.Kernel | Cost, *tensors: Tensor) -> str | None:
+    """Why this kernel on these tensors goes another way; None where it can be computed here."""
+    terms = terms_of(summand, 1)
+    if isinstance(terms, str):
+        return terms
+    return compiled.why_not_these(*tensors) or _native.why_no_kernels()
+
+
+def terms_of(summand: kernels.Kernel | Cost, features: int) -> list[Term] | str:
+    """The kernel as a sum of calls, or why it is none."""
+    if isinstance(summand, Cost):
+        base = compiled.base_of(summand)
+        return base if isinstance(base, str) else [Term(base, "power", 1.0, sharp=False)]
+    if type(summand) is kernels.Sum:
+        parts = [terms_of(kernel, features) for kernel in summand.kernels]
+        reason = next((part for part in parts if isinstance(part, str)), None)
+        return reason if reason is not None else [t for part in parts if not isinstance(part, str) for t in part]
+    term = _term(summand, features)
+    return [term] if term is not None else f"the kernel {summand.name!r} is not one of the compiled ones"
+
+
+def _term(kernel: kernels.Kernel, features: int) -> Term | None:
+    if type(kernel) is kernels.Gaussian:
+        return Term(Base("squared"), "exp", 1 / (2 * kernel.s**2))
+    if type(kernel) is kernels.Laplacian:
+        return Term(Base("cityblock") if kernel.norm == "cityblock" else Base("squared", 0.5), "exp", 1 / kernel.s)
+    if type(kernel) is kernels.IMQ:
+        return Term(Base("squared", 0.5), "rational", 1 / kernel.s**2)
+    if type(kernel) is kernels.RationalQuadratic:
+        return Term(Base("squared", kernel.alpha), "rational", 1 / (2 * kernel.alpha * kernel.s**2))
+    if type(kernel) is kernels.Energy:
+        return Term(Base("squared", kernel.exponent / 2), "power", 1.0, -1.0, sharp=False)
+    if type(kernel) is kernels.Polynomial:
+        gamma = 1 / features if kernel.gamma is None else kernel.gamma
+        return Term(Base("inner", kernel.degree, kernel.coef), "polynomial", gamma, sharp=False)
+    if type(kernel) is kernels.Linear:
+        return Term(Base("inner", 1.0, 0.0), "polynomial", 1.0, sharp=False)
+    return None
+
+
+def forward(
+    keep: bool,  # noqa: ARG001
+    x: Tensor,
+    y: Tensor,
+    w: Tensor,
+    summand: kernels.Kernel | Cost,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """sum_j k(x_i, y_j) w_jb: (..., n, B); nothing is kept for the derivative."""
+    terms = terms_of(summand, x.shape[-1])
+    assert not isinstance(terms, str)
+    total: Tensor | None = None
+    for term in terms:
+        part = _sum(term, _arranged(term, x, y, wide=False), w).to(x.dtype)
+        total = part if total is None else total + part
+    assert total is not None
+    return total, ()
+
+
+def gradient(
+    wanted: tuple[bool, ...],
+    grad: Tensor,
+    inputs: tuple[Tensor, ...],
+    summand: kernels.Kernel | Cost,
+) -> tuple[Tensor | None, ...] | None:
+    """The vector-Jacobian product in x, y and w; None where this kernel has none here."""
+    x, y, w = inputs
+    terms = terms_of(summand, x.shape[-1])
+    assert not isinstance(terms, str)
+    in_x, in_y, in_w = wanted
+    wide_enough = w.shape[-1] * (x.shape[-1] + 1) <= _MOST_COLUMNS
+    if (in_x or in_y) and not (wide_enough and all(term.base.radial for term in terms)):
+        return None
+    totals: list[Tensor | None] = [None, None, None]
+    for term in terms:
+        clouds = _arranged(term, x, y, wide=False)
+        if in_w:
+            _add(totals, 2, _sum(term, clouds.swapped(), grad))
+        if in_x or in_y:
+            slope = _slope(term)
+            # Steep slopes beside coincident points, and points far apart for the width, cancel beyond float32.
+            wide = not clouds.gentle or term.base.exponent != 1
+            clouds = _arranged(slope, x, y, wide=wide)
+            if in_x:
+                _add(totals, 0, _pull(slope, clouds, w, grad))
+            if in_y:
+                _add(totals, 1, _pull(slope, clouds.swapped(), grad, w))
+    return tuple(t.to(like.dtype) if t is not None else None for t, like in zip(totals, inputs, strict=True))
+
+
+def _add(totals: list[Tensor | None], place: int, part: Tensor) -> None:
+    before = totals[place]
+    totals[place] = part if before is None else before + part
+
+
+def _slope(term: Term) -> Term:
+    """2 d/du of a radial term, so that the derivative in x is slope (x - y)."""
+    e = term.base.exponent
+    if term.profile == "exp":
+        profile = "exp" if e == 1 else "exp_slope"
+        return replace(term, profile=profile, sign=-2 * e * term.scale * term.sign)
+    if term.profile == "rational":
+        return replace(term, base=replace(term.base, exponent=e + 1), sign=-2 * e * term.scale * term.sign)
+    factor = 2 * e * term.sign * term.base.factor
+    return replace(term, base=replace(term.base, exponent=e - 1, factor=1.0), sign=factor)
+
+
+def _pull(slope: Term, clouds: Clouds, w: Tensor, grad: Tensor) -> Tensor:
+    """sum_b grad_ib sum_j slope(u_ij) w_jb (x_i - y_j)."""
+    centre = clouds.y.mean(-2, keepdim=True)
+    rows, columns = (clouds.x - centre) * clouds.unit, (clouds.y - centre) * clouds.unit
+    w, grad = w.to(rows.dtype), grad.to(rows.dtype)
+    with_points = w.unsqueeze(-1) * torch.cat([torch.ones_like(columns[..., :1]), columns], -1).unsqueeze(-2)
+    sums = _sum(slope, clouds, with_points.flatten(-2)).unflatten(-1, with_points.shape[-2:])
+    pulls: Tensor = grad.unsqueeze(-1) * (rows.unsqueeze(-2) * sums[..., :1] - sums[..., 1:])
+    return pulls.sum(-2)
+
+
+def _arranged(term: Term, x: Tensor, y: Tensor, *, wide: bool) -> Clouds:
+    if term.base.kind == "inner":
+        # As everywhere in the house, inner products are summed in float64.
+        return compiled.arrange(term.base, x, y, None, wide=True)
+    sharpness = None
+    base = term.base
+    if term.sharp:
+        scale = term.scale
+        sharpness = float(scale.amax()) if isinstance(scale, Tensor) else scale
+        if term.profile == "rational":
+            # The exponent is outside of u here.
+            base = replace(base, exponent=1.0)
+    clouds = compiled.arrange(base, x, y, sharpness, wide=wide)
+    return replace(clouds, exponent=term.base.exponent)
+
+
+def _sum(term: Term, clouds: Clouds, w: Tensor) -> Tensor:
+    batch = clouds.x.shape[:-2]
+    scale = term.scale
+    if isinstance(scale, Tensor):
+        scales = scale.double()[..., 0, 0].expand(batch)
+    else:
+        scales = torch.tensor(scale, dtype=torch.float64).expand(batch)
+    out = compiled.run("kernel_sum", clouds, scale=scales, v=w, profile=term.profile)[0]
+    factor = term.sign * clouds.factor
+    return out if isinstance(factor, float) and factor == 1 else out * factor

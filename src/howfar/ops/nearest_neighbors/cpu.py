@@ -1,0 +1,49 @@
+"""The nearest neighbours on the compiled kernels, for plain float32 and float64 tensors.
+
+Candidates are screened in the working precision and evaluated in double from the points, so the indices are those of
+float64 whatever the input."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from howfar import _native
+from howfar.costs import Cost
+from howfar.ops import compiled
+from howfar.ops.compiled import Base
+
+MOST = 128
+"""Neighbours that a sorted list per row is the right thing for."""
+_FEW_FEATURES = 8
+"""Up to here differences cost little, and the margin of their rounding is small beside every distance."""
+
+
+def why_unavailable(cost: Cost, k: int, *tensors: Tensor) -> str | None:
+    """Why this cost on these tensors goes another way; None where it can be computed here."""
+    base = compiled.base_of(cost)
+    if isinstance(base, str):
+        return base
+    if k > MOST:
+        return f"it keeps up to {MOST} neighbours of each point, and k is {k}"
+    return compiled.why_not_these(*tensors) or _native.why_no_kernels()
+
+
+def nearest(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: Cost) -> tuple[Tensor, Tensor]:
+    """The k smallest c(x_i, y_j) - h_j in rising order and their j, ties by the smaller j: (..., n, k) twice."""
+    base = compiled.base_of(cost)
+    assert isinstance(base, Base)
+    clouds = compiled.arrange(base, x, y, None)
+    if base.kind == "squared":
+        product = base.exponent == 1 and x.shape[-1] > _FEW_FEATURES
+        given = base.directions or clouds.unit != 1
+        left, right = (clouds.x, clouds.y) if given else (x, y)
+        clouds = replace(clouds, x=left, y=right, form="product" if product else "difference")
+    if h is not None and clouds.factor != 1:
+        h = h.to(clouds.x.dtype) / clouds.factor
+    batch = clouds.x.shape[:-2]
+    values, indices = compiled.run("nearest", clouds, scale=torch.ones(batch, dtype=torch.float64), h=h, k=k)
+    assert indices is not None
+    return (values * clouds.factor if clouds.factor != 1 else values).to(x.dtype), indices
