@@ -72,7 +72,7 @@ def why_not(device: torch.device) -> str | None:
         return "triton is not installed"
     from howfar.ops.soft_minimum import triton
 
-    return triton.why_unavailable(torch.empty(1, 1, device=device), _COST)
+    return triton.why_unavailable(_COST, torch.empty(1, 1, device=device))
 
 
 def name_of(device: torch.device) -> str:
@@ -159,7 +159,7 @@ def gradient(given: Problem) -> Job:
 
     def ours() -> Tensor:
         value = triton.softmin(p.x, p.y, p.h, eps, _COST)
-        grads = triton.softmin_gradient(ones, value, p.x, p.y, p.h, eps, _COST)
+        grads = triton.gradient((True, True, True), ones, (p.x, p.y, p.h), (value,), eps, _COST)
         assert grads[0] is not None
         return grads[0]
 
@@ -194,10 +194,10 @@ def neighbours(given: Problem, k: int) -> Job:
     """The squared distances to the k nearest points."""
     from howfar.ops.nearest_neighbors import triton
 
-    p, none = given, torch.zeros_like(given.b)
+    p = given
     smallest = lambda x, y: torch.cdist(x, y).square().topk(k, largest=False).values
     contenders = [
-        Contender("howfar", lambda: triton.nearest(p.x, p.y, none, k, _COST)[0]),
+        Contender("howfar", lambda: triton.nearest(p.x, p.y, None, k, _COST)[0]),
         Contender("torch in blocks", lambda: torch.cat([smallest(x, p.y) for x in p.x.split(_rows(p))])),
         Contender("KeOps", lambda: keops_nearest(p, k), needs=("pykeops",)),
     ]

@@ -45,8 +45,10 @@ def of_points(d: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     return {
         "softmin": lambda: soft_minimum.softmin(x, x, h, eps, cost),
         "softmin_apply": lambda: soft_minimum.softmin_apply(x, x, h, w, eps, cost),
-        "softmin_gradient": lambda: soft_minimum.softmin_gradient(h, h, x, x, h, eps, cost),
-        "softmin_apply_gradient": lambda: soft_minimum.softmin_apply_gradient(out, out, x, x, h, w, eps, cost),
+        "softmin_gradient": lambda: soft_minimum.gradient((True,) * 3, h, (x, x, h), (h,), eps, cost),
+        "softmin_apply_gradient": lambda: soft_minimum.gradient_apply(
+            (True,) * 4, out, (x, x, h, w), (out,), eps, cost
+        ),
         "kernel_sum": lambda: kernel_summation.kernel_sum(x, x, w, kernel),
         "nearest": lambda: nearest_neighbors.nearest(x, x, h, 1, cost),
         "nearest, k = 16": lambda: nearest_neighbors.nearest(x, x, h, 16, cost),
@@ -58,7 +60,7 @@ def of_summand(summand: kernels.Kernel | costs.Cost) -> dict[str, Callable[[], o
     x, w = torch.zeros(64, 20), torch.zeros(64, 1)
     return {
         f"kernel_sum, {summand.name}": lambda: kernel_summation.kernel_sum(x, x, w, summand),
-        f"kernel_sum_gradient, {summand.name}": lambda: kernel_summation.kernel_sum_gradient(w, x, x, w, summand),
+        f"kernel_sum_gradient, {summand.name}": lambda: kernel_summation.gradient((True,) * 3, w, (x, x, w), summand),
     }
 
 

@@ -39,7 +39,7 @@ def compare(
     close(ours.kernel_sum(x, y, w, kernel), out.detach(), rel)
     grad = numbers(*batch, n, columns, seed=5)
     wanted = torch.autograd.grad(out, inputs, grad)
-    got = ours.kernel_sum_gradient(grad.to(x), x, y, w, kernel)
+    got = ours.gradient((True,) * 3, grad.to(x), (x, y, w), kernel)
     for g, exact in zip(got, wanted, strict=True):
         assert g is not None
         assert g.dtype == dtype
@@ -111,7 +111,7 @@ def test_coincident_points_have_finite_gradients(name: str, device: torch.device
     x = cloud(6, 3).to(device, torch.float32)
     x[5] = 0
     ones = torch.ones(6, 1, device=device)
-    grads = ours.kernel_sum_gradient(ones, x, x, ones, SUMMANDS[name])
+    grads = ours.gradient((True,) * 3, ones, (x, x, ones), SUMMANDS[name])
     assert all(g is not None and bool(g.isfinite().all()) for g in grads)
 
 
@@ -119,10 +119,10 @@ def test_gradients_that_are_not_wanted(device: torch.device) -> None:
     x, y, w = (t.to(device) for t in (cloud(5, 3), cloud(6, 3, seed=2), numbers(6, 2)))
     seed = numbers(5, 2).to(device)
     kernel = KERNELS["sum"]
-    everything = ours.kernel_sum_gradient(seed, x, y, w, kernel)
+    everything = ours.gradient((True,) * 3, seed, (x, y, w), kernel)
     for i in range(3):
         wanted = (i == 0, i == 1, i == 2)
-        grads = ours.kernel_sum_gradient(seed, x, y, w, kernel, wanted=wanted)
+        grads = ours.gradient(wanted, seed, (x, y, w), kernel)
         assert [g is not None for g in grads] == list(wanted)
         torch.testing.assert_close(grads[i], everything[i], rtol=0, atol=0)
 
@@ -132,6 +132,6 @@ def test_what_it_cannot_do_is_said(device: torch.device) -> None:
         name = "strange"
 
     x = torch.zeros(2, 3, device=device)
-    assert "the cost custom" in str(ours.why_unavailable(x, costs.Custom(torch.cdist)))
-    assert "the kernel strange" in str(ours.why_unavailable(x, kernels.Linear() + Strange()))
-    assert all(ours.why_unavailable(x, summand) is None for summand in SUMMANDS.values())
+    assert "the cost custom" in str(ours.why_unavailable(costs.Custom(torch.cdist), x))
+    assert "the kernel strange" in str(ours.why_unavailable(kernels.Linear() + Strange(), x))
+    assert all(ours.why_unavailable(summand, x) is None for summand in SUMMANDS.values())

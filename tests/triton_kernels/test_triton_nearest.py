@@ -94,6 +94,8 @@ def test_float32_finds_the_neighbours_of_float64(shift: float, d: int, device: t
 
 def test_the_search_stops_at_its_limits(device: torch.device) -> None:
     x = torch.zeros(2, 3, device=device)
-    assert "at most 128 neighbours and k is 129" in str(kernels.why_unavailable(x, costs.SqEuclidean(), 129))
-    assert "the cost custom" in str(kernels.why_unavailable(x, costs.Custom(torch.cdist), 1))
-    assert kernels.why_unavailable(x, costs.SqEuclidean(), 128) is None
+    assert "up to 128 neighbours of each point, and k is 129" in str(
+        kernels.why_unavailable(costs.SqEuclidean(), 129, x)
+    )
+    assert "the cost custom" in str(kernels.why_unavailable(costs.Custom(torch.cdist), 1, x))
+    assert kernels.why_unavailable(costs.SqEuclidean(), 128, x) is None

@@ -90,7 +90,7 @@ def test_points_that_are_taken_out(d: int, device: torch.device) -> None:
     wanted = reference.softmin_apply(*high(x, y[kept], h[kept], v[kept], eps), costs.SqEuclidean())
     close(got, wanted, 2 * tolerance(torch.float32, d))
     grad = numbers(9, 3).to(x)
-    grads = kernels.softmin_apply_gradient(grad, got, x, y, only, v, eps, costs.SqEuclidean())
+    grads = kernels.gradient_apply((True,) * 4, grad, (x, y, only, v), (got,), eps, costs.SqEuclidean())
     gone = torch.ones_like(h, dtype=torch.bool)
     gone[kept] = False
     assert all(bool(g.isfinite().all()) for g in grads if g is not None)
@@ -132,9 +132,9 @@ def compare_gradients(
     wanted = torch.autograd.grad(out, inputs, grad)
     seed = grad.to(x)
     if v is None:
-        got = kernels.softmin_gradient(seed, ours, x, y, h, eps, cost)
+        got = kernels.gradient((True,) * 3, seed, (x, y, h), (ours,), eps, cost)
     else:
-        got = kernels.softmin_apply_gradient(seed, ours, x, y, h, v, eps, cost)
+        got = kernels.gradient_apply((True,) * 4, seed, (x, y, h, v), (ours,), eps, cost)
     for g, w in zip(got, wanted, strict=True):
         assert g is not None
         assert g.dtype == x.dtype
@@ -162,10 +162,10 @@ def test_gradients_that_are_not_wanted(device: torch.device) -> None:
     x, y, h = on(device, torch.float32, cloud(5, 3), cloud(6, 3, seed=2), numbers(6))
     eps = torch.tensor(EPS, device=device)
     value = kernels.softmin(x, y, h, eps, costs.SqEuclidean())
-    everything = kernels.softmin_gradient(value, value, x, y, h, eps, costs.SqEuclidean())
+    everything = kernels.gradient((True,) * 3, value, (x, y, h), (value,), eps, costs.SqEuclidean())
     for i in range(3):
         wanted = (i == 0, i == 1, i == 2)
-        grads = kernels.softmin_gradient(value, value, x, y, h, eps, costs.SqEuclidean(), wanted=wanted)
+        grads = kernels.gradient(wanted, value, (x, y, h), (value,), eps, costs.SqEuclidean())
         assert [g is not None for g in grads] == list(wanted)
         torch.testing.assert_close(grads[i], everything[i], rtol=0, atol=0)
 
@@ -176,7 +176,7 @@ def test_coincident_points_have_finite_gradients(name: str, device: torch.device
     x[5] = 0
     h, eps = torch.zeros(6, device=device), torch.tensor(EPS, device=device)
     value = kernels.softmin(x, x, h, eps, COSTS[name])
-    grads = kernels.softmin_gradient(torch.ones_like(value), value, x, x, h, eps, COSTS[name])
+    grads = kernels.gradient((True,) * 3, torch.ones_like(value), (x, x, h), (value,), eps, COSTS[name])
     assert all(g is not None and bool(g.isfinite().all()) for g in grads)
 
 
@@ -263,8 +263,8 @@ def test_tf32_moves_points_by_their_last_bits_and_no_more(device: torch.device) 
     ],
 )
 def test_what_it_cannot_do_is_said(points: Tensor, cost: costs.Cost, why: str, device: torch.device) -> None:
-    assert why in str(kernels.why_unavailable(points.to(device), cost))
-    assert kernels.why_unavailable(torch.zeros(2, 3, device=device), costs.SqEuclidean()) is None
+    assert why in str(kernels.why_unavailable(cost, points.to(device)))
+    assert kernels.why_unavailable(costs.SqEuclidean(), torch.zeros(2, 3, device=device)) is None
 
 
 def test_a_subclass_with_its_own_formula_is_not_taken_for_its_parent(device: torch.device) -> None:
@@ -272,4 +272,4 @@ def test_a_subclass_with_its_own_formula_is_not_taken_for_its_parent(device: tor
         def matrix(self, x: Tensor, y: Tensor) -> Tensor:
             return 0.5 * super().matrix(x, y)
 
-    assert kernels.why_unavailable(torch.zeros(2, 3, device=device), Halved()) is not None
+    assert kernels.why_unavailable(Halved(), torch.zeros(2, 3, device=device)) is not None

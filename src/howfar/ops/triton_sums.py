@@ -137,7 +137,9 @@ def _terms(
         assert isinstance(scale, Tensor)
         row_term = row_term - scale[:, None] * x.norms[:, : x.n]
         column_term = column_term - scale[:, None] * y.norms[:, : y.n]
-    return tiles.padded(row_term, x.row, -torch.inf).contiguous(), tiles.padded(column_term, y.row, -torch.inf).contiguous()
+    return tiles.padded(row_term, x.row, -torch.inf).contiguous(), tiles.padded(
+        column_term, y.row, -torch.inf
+    ).contiguous()
 
 
 @triton.jit

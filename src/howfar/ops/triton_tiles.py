@@ -82,14 +82,21 @@ def form_of(cost: costs.Cost) -> Form | None:
     return None
 
 
-def why_unavailable(x: Tensor) -> str | None:
-    """Why no kernel can run on points like x, or None."""
-    if x.device.type != "cuda" and not interpreted():
-        return f"it runs on cuda tensors and these are on {x.device}"
-    if x.dtype not in (torch.float32, torch.float64):
-        return f"it works in float32 or float64, not in {x.dtype}"
-    if x.shape[-1] > MOST_FEATURES:
-        return f"it takes at most {MOST_FEATURES} features and these points have {x.shape[-1]}"
+def why_not_these(*tensors: Tensor) -> str | None:
+    """Why no kernel can take these tensors, points first, whatever it computes; None where one can."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return "it cannot be traced"
+    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
+        return "it cannot be transformed by torch.func"
+    for t in tensors:
+        if t.device.type != "cuda" and not interpreted():
+            return f"it runs on cuda tensors and these are on {t.device}"
+        if t.dtype not in (torch.float32, torch.float64):
+            return f"it works in float32 or float64, not in {t.dtype}"
+        if type(t) not in (Tensor, torch.nn.Parameter) or t.layout != torch.strided or t.is_neg():
+            return f"it takes plain tensors, and this is a {type(t).__name__}"
+    if tensors[0].shape[-1] > MOST_FEATURES:
+        return f"it takes at most {MOST_FEATURES} features and these points have {tensors[0].shape[-1]}"
     return None
 
 

@@ -19,45 +19,48 @@ from howfar.ops.triton_tiles import LOG2E, Form, Pair
 Scale = float | Tensor
 
 
-def why_unavailable(x: Tensor, kernel: Kernel | Cost) -> str | None:
-    """Why `kernel_sum` cannot run here on points like x with this kernel, or None where it can."""
-    if isinstance(kernel, Cost):
-        unknown = None if tiles.form_of(kernel) is not None else f"the cost {kernel.name}"
+def why_unavailable(summand: Kernel | Cost, *tensors: Tensor) -> str | None:
+    """Why this kernel on these tensors, points first, goes another way; None where it can be computed here."""
+    if isinstance(summand, Cost):
+        unknown = None if tiles.form_of(summand) is not None else f"the cost {summand.name}"
     else:
-        unknown = next((f"the kernel {k.name}" for k in _terms(kernel) if type(k) not in _PROFILES), None)
-    if unknown is not None:
-        return f"it does not know {unknown}; the reference evaluates it in blocks"
-    return tiles.why_unavailable(x)
+        unknown = next((f"the kernel {k.name}" for k in _terms(summand) if type(k) not in _PROFILES), None)
+    return f"it does not know {unknown}" if unknown is not None else tiles.why_not_these(*tensors)
 
 
 @torch.no_grad()
-def kernel_sum(x: Tensor, y: Tensor, w: Tensor, kernel: Kernel | Cost, *, precision: str = "ieee") -> Tensor:
-    """The reference's `kernel_sum`: (..., n, B). `precision` as in the soft minimum's."""
+def kernel_sum(x: Tensor, y: Tensor, w: Tensor, summand: Kernel | Cost, *, precision: str = "ieee") -> Tensor:
+    """sum_j k(x_i, y_j) w_jb: (..., n, B); `precision` as in the soft minimum's `softmin`."""
     total: Tensor | None = None
-    for profile in _profiles(kernel, x):
+    for profile in _profiles(summand, x):
         part = sums.weighted(_pair(x, y, profile, precision), profile, tiles.flat(w, 2))
         total = part if total is None else total + part
     assert total is not None
     return total.reshape(*x.shape[:-1], w.shape[-1])
 
 
-@torch.no_grad()
-def kernel_sum_gradient(
-    grad: Tensor,  # (..., n, B)
+def forward(
+    keep: bool,  # noqa: ARG001
     x: Tensor,
     y: Tensor,
     w: Tensor,
-    kernel: Kernel | Cost,
-    *,
-    wanted: tuple[bool, bool, bool] = (True, True, True),
-    precision: str = "ieee",
+    summand: Kernel | Cost,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """`kernel_sum`; nothing is kept for the derivative."""
+    return kernel_sum(x, y, w, summand), ()
+
+
+@torch.no_grad()
+def gradient(
+    wanted: tuple[bool, ...], grad: Tensor, inputs: tuple[Tensor, ...], summand: Kernel | Cost
 ) -> tuple[Tensor | None, ...]:
     """The vector-Jacobian product of `kernel_sum` in x, y and w; None where it is not wanted."""
+    x, y, w = inputs
     batch = x.shape[:-2]
     totals: list[Tensor | None] = [None, None, None]
     outer, inner = tiles.flat(grad, 2), tiles.flat(w, 2)
-    for profile in _profiles(kernel, x):
-        pair = _pair(x, y, profile, precision)
+    for profile in _profiles(summand, x):
+        pair = _pair(x, y, profile, "ieee")
         back = pair.swapped()
         grad_x = sums.gradient(pair, profile, outer, inner).reshape(*batch, *_tail(pair)) if wanted[0] else None
         grad_y = sums.gradient(back, profile, inner, outer).reshape(*batch, *_tail(back)) if wanted[1] else None

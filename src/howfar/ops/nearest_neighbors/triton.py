@@ -19,22 +19,24 @@ from howfar.costs import Cost
 from howfar.ops import triton_tiles as tiles
 from howfar.ops.triton_tiles import difference_tile, power
 
-MOST_NEIGHBORS = 128
+MOST = 128
+"""Neighbours that a list in registers is the right thing for."""
 _NOBODY: tl.constexpr = tl.constexpr(2**31 - 1)
 
 
-def why_unavailable(x: Tensor, cost: Cost, k: int) -> str | None:
-    """Why `nearest` cannot run here on points like x with this cost and k, or None where it can."""
+def why_unavailable(cost: Cost, k: int, *tensors: Tensor) -> str | None:
+    """Why this cost and k on these tensors, points first, go another way; None where they can be computed here."""
     if tiles.form_of(cost) is None:
-        return f"it does not know the cost {cost.name}; the reference evaluates it in blocks"
-    if k > MOST_NEIGHBORS:
-        return f"it finds at most {MOST_NEIGHBORS} neighbours and k is {k}"
-    return tiles.why_unavailable(x)
+        return f"it does not know the cost {cost.name}"
+    if k > MOST:
+        return f"it keeps up to {MOST} neighbours of each point, and k is {k}"
+    return tiles.why_not_these(*tensors)
 
 
 @torch.no_grad()
-def nearest(x: Tensor, y: Tensor, h: Tensor, k: int, cost: Cost) -> tuple[Tensor, Tensor]:
-    """The reference's `nearest`: values and indices (..., n, k), in rising order, ties by the smaller index."""
+def nearest(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: Cost) -> tuple[Tensor, Tensor]:
+    """The k smallest c(x_i, y_j) - h_j in rising order and their j, ties by the smaller j: (..., n, k) twice."""
+    h = y.new_zeros(y.shape[-2]).expand(y.shape[:-1]) if h is None else h
     form = tiles.form_of(cost)
     assert form is not None
     pair = tiles.pair(x, y, form, product=False)

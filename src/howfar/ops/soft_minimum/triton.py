@@ -22,78 +22,82 @@ from howfar.ops import triton_sums as sums
 from howfar.ops import triton_tiles as tiles
 from howfar.ops.triton_tiles import LOG2E, Form, Pair, add_columns, difference_tile, power, product_tile
 
+Kept = tuple[Tensor, ...]
 
-def why_unavailable(x: Tensor, cost: Cost) -> str | None:
-    """Why `softmin` and `softmin_apply` cannot run here on points like x with this cost, or None where they can."""
+
+def why_unavailable(cost: Cost, *tensors: Tensor) -> str | None:
+    """Why this cost on these tensors, points first, goes another way; None where it can be computed here."""
     if tiles.form_of(cost) is None:
-        return f"it does not know the cost {cost.name}; the reference evaluates it in blocks"
-    return tiles.why_unavailable(x)
+        return f"it does not know the cost {cost.name}"
+    return tiles.why_not_these(*tensors)
 
 
 @torch.no_grad()
 def softmin(x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: Cost, *, precision: str = "ieee") -> Tensor:
-    """The reference's `softmin`: (..., n).
+    """-eps log sum_j exp((h_j - c(x_i, y_j)) / eps): (..., n).
 
     `precision` is how products of float32 points are formed where d > 16: "ieee" (24 bits), or by request "tf32x3"
     (about 21), "bf16x3" (about 16) or "tf32": then points are rounded to 11 bits, which moves the cost of a pair by up
     to 2^-10 |x - y| times the largest distance of a point from the centre of both clouds.
     """
-    value, _ = _forward(x, y, h, None, eps, cost, precision)
-    return value
+    return _forward(x, y, h, None, eps, cost, precision)[0]
 
 
 @torch.no_grad()
 def softmin_apply(
     x: Tensor, y: Tensor, h: Tensor, v: Tensor, eps: Tensor, cost: Cost, *, precision: str = "ieee"
 ) -> Tensor:
-    """The reference's `softmin_apply`: (..., n, 1 + q), the soft minimum and the averages of v."""
+    """(..., n, 1 + q): the soft minimum, then the averages of v."""
     value, averages = _forward(x, y, h, v, eps, cost, precision)
     assert averages is not None
     return torch.cat([value.unsqueeze(-1), averages], -1)
 
 
-@torch.no_grad()
-def softmin_gradient(
-    grad: Tensor,  # (..., n)
-    value: Tensor,  # (..., n), as `softmin` returned it
-    x: Tensor,
-    y: Tensor,
-    h: Tensor,
-    eps: Tensor,
-    cost: Cost,
-    *,
-    wanted: tuple[bool, bool, bool] = (True, True, True),
-    precision: str = "ieee",
-) -> tuple[Tensor | None, ...]:
-    """The vector-Jacobian product of `softmin` in x, y and h; None where it is not wanted."""
-    weights = grad.unsqueeze(-1)
-    return _gradient(weights, None, value, x, y, h, eps, cost, wanted, precision)[:3]
+def forward(keep: bool, x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: Cost) -> tuple[Tensor, Kept]:  # noqa: ARG001
+    """`softmin`, and what its derivative can use of this pass."""
+    value = softmin(x, y, h, eps, cost)
+    return value, (value,)
 
 
-@torch.no_grad()
-def softmin_apply_gradient(
-    grad: Tensor,  # (..., n, 1 + q)
-    out: Tensor,  # (..., n, 1 + q), as `softmin_apply` returned it
+def forward_apply(
+    keep: bool,  # noqa: ARG001
     x: Tensor,
     y: Tensor,
     h: Tensor,
     v: Tensor,
     eps: Tensor,
     cost: Cost,
-    *,
-    wanted: tuple[bool, bool, bool, bool] = (True, True, True, True),
-    precision: str = "ieee",
+) -> tuple[Tensor, Kept]:
+    """`softmin_apply`, and what its derivative can use of this pass."""
+    out = softmin_apply(x, y, h, v, eps, cost)
+    return out, (out,)
+
+
+@torch.no_grad()
+def gradient(
+    wanted: tuple[bool, ...], grad: Tensor, inputs: tuple[Tensor, ...], kept: Kept, eps: Tensor, cost: Cost
+) -> tuple[Tensor | None, ...]:
+    """The vector-Jacobian product of `softmin` in x, y and h; None where it is not wanted."""
+    x, y, h = inputs
+    return _gradient(grad.unsqueeze(-1), None, kept[0], x, y, h, eps, cost, wanted)[:3]
+
+
+@torch.no_grad()
+def gradient_apply(
+    wanted: tuple[bool, ...], grad: Tensor, inputs: tuple[Tensor, ...], kept: Kept, eps: Tensor, cost: Cost
 ) -> tuple[Tensor | None, ...]:
     """The vector-Jacobian product of `softmin_apply` in x, y, h and v; None where it is not wanted.
 
     A cost c_ij is met with the weight p_ij (g_i + <G_i, A_i - v_j> / eps), for the gradients g of the values and G of
     the averages A.
     """
-    strength = eps[..., None]
+    x, y, h, v = inputs
+    (out,) = kept
+    strength = eps[..., None].to(out.dtype)
     by_value = grad[..., 1:] / -strength.unsqueeze(-1)
     constant = grad[..., 0] + (grad[..., 1:] * out[..., 1:]).sum(-1) / strength
     weights = torch.cat([constant.unsqueeze(-1), by_value], -1)
-    return _gradient(weights, v, out[..., 0], x, y, h, eps, cost, wanted, precision)
+    return _gradient(weights, v, out[..., 0], x, y, h, eps, cost, wanted)
 
 
 def _forward(
@@ -154,14 +158,13 @@ def _gradient(
     eps: Tensor,
     cost: Cost,
     wanted: tuple[bool, ...],
-    precision: str,
 ) -> tuple[Tensor | None, ...]:
     """Sums over the plan of the weights <weights_i, (1, v_j)>, in the direction of each input."""
     form = tiles.form_of(cost)
     assert form is not None
     batch = x.shape[:-2]
     scale = LOG2E / eps.reshape(-1).to(x.dtype)
-    pair = tiles.pair(x, y, form, product=form.exponent == 1, precision=precision)
+    pair = tiles.pair(x, y, form, product=form.exponent == 1)
     rows, columns = (scale[:, None] * tiles.flat(t, 1) for t in (value, h))
     ones = h.new_ones(1, h.shape[-1], 1)
     factors = tiles.flat(weights, 2).contiguous()
@@ -179,7 +182,7 @@ def _gradient(
     if wanted[2]:
         grad_h = -collected[..., 0] if v is None else -(collected[..., 0] + (collected[..., 1:] * v).sum(-1))
     if v is not None and wanted[3]:
-        grad_v = -eps[..., None, None] * collected[..., 1:]
+        grad_v = -eps[..., None, None].to(x.dtype) * collected[..., 1:]
     return (*grads, grad_h, grad_v)
 
 
