@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-CLAIMS = ("softmin",)
+CLAIMS = ("softmin", "gpu")
 
 
 def main() -> int:
