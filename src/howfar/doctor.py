@@ -113,7 +113,7 @@ def _triton_backend() -> str:
         return "not available: triton is not installed. Linux builds of torch with CUDA bring it."
     if not torch.cuda.is_available():
         return f"not available: it needs a CUDA device; cuda is {_cuda()}"
-    return kernels
+    return f"not chosen: its kernels, {kernels}, are proved by Triton's interpreter and have not run on a GPU yet"
 
 
 def _kernels(backend: str) -> str:

@@ -32,7 +32,7 @@ def choose(backend: str, op: str, device: torch.device, compiled: Callable[[], s
     elif backend == "cpu":
         reason = compiled()
     else:
-        reason = f"this version has no compiled {op} for {wanted}"
+        reason = f"its kernel of {op} is proved by Triton's interpreter only and has not run on a GPU yet"
     if reason is not None:
         raise BackendUnavailable(
             complaint(
