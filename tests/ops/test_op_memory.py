@@ -16,6 +16,7 @@ import torch
 from howfar import costs, kernels, ops
 
 n, d, grad = {n}, {d}, {grad}
+backend = "reference"
 KIB = 1 if sys.platform != "darwin" else 1024
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB / 1024
 
@@ -42,15 +43,15 @@ print(json.dumps([base, told]))
 """
 
 THREE = """{
-        "softmin": lambda: ops.softmin(x, y, h, eps=0.1),
-        "kernel_sum": lambda: ops.kernel_sum(x, y, h, kernel="gaussian"),
-        "nearest": lambda: ops.nearest(x, y, h, k=4)[0],
+        "softmin": lambda: ops.softmin(x, y, h, eps=0.1, backend=backend),
+        "kernel_sum": lambda: ops.kernel_sum(x, y, h, kernel="gaussian", backend=backend),
+        "nearest": lambda: ops.nearest(x, y, h, k=4, backend=backend)[0],
     }"""
 MANY_FEATURES = """{
-        "cityblock": lambda: ops.softmin(x, y, h, eps=10.0, cost="cityblock"),
-        "minkowski": lambda: ops.softmin(x, y, h, eps=10.0, cost=costs.Minkowski(3)),
-        "laplacian": lambda: ops.kernel_sum(x, y, h, kernel=kernels.Laplacian(10.0, "cityblock")),
-        "sqeuclidean": lambda: ops.softmin(x, y, h, eps=10.0),
+        "cityblock": lambda: ops.softmin(x, y, h, eps=10.0, cost="cityblock", backend=backend),
+        "minkowski": lambda: ops.softmin(x, y, h, eps=10.0, cost=costs.Minkowski(3), backend=backend),
+        "laplacian": lambda: ops.kernel_sum(x, y, h, kernel=kernels.Laplacian(10.0, "cityblock"), backend=backend),
+        "sqeuclidean": lambda: ops.softmin(x, y, h, eps=10.0, backend=backend),
     }"""
 
 
