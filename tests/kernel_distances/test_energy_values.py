@@ -124,6 +124,18 @@ def test_slicing_constant(d, constant):
     assert constant * sliced.item() == pytest.approx(energy_distance(x, y).item(), rel=1e-6 if d == 2 else 1e-4)
 
 
+@pytest.mark.parametrize(("d", "constant"), [(3, 2.0), (10, 3.8656315854718155)])
+def test_slicing_constant_to_rounding(d, constant):
+    """Along the axis of one pair of points a direction is its height h, of density (1 - h^2)^((d - 3) / 2)."""
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    heights, weights = torch.from_numpy(0.5 * (nodes + 1)), torch.from_numpy(weights)
+    weights = weights * (1 - heights.square()) ** ((d - 3) / 2)
+    points = heights.reshape(-1, 1, 1)
+    sliced = (weights * energy_distance(torch.zeros_like(points), points)).sum() / weights.sum()
+    pair = torch.zeros(1, d, dtype=F64), torch.eye(d, dtype=F64)[-1:]
+    assert constant * sliced.item() == pytest.approx(energy_distance(*pair).item(), rel=1e-10)
+
+
 def test_never_negative():
     generator = torch.Generator().manual_seed(3)
     for d in (1, 2, 20):
