@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-BLOCK_ELEMENTS = 2**22
+BLOCK_ELEMENTS = 2**21
 """Kernel values held at once."""
 LABEL_ELEMENTS = 2**26
 """Labels held at once as numbers; for more of them the kernel values are computed again."""
