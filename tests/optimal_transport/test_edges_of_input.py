@@ -99,7 +99,6 @@ HURRIED = {"eps": 1e-3, "max_iter": 2}
 
 CALLS = {
     "transport": lambda x, y: howfar.transport(x, y, **HURRIED),
-    "accuracy": lambda x, y: howfar.transport(x, y, accuracy=1e-9),
     "transport_matrix": lambda x, y: howfar.transport_matrix(torch.cdist(x, y), **HURRIED),
     "sinkhorn_distance": lambda x, y: howfar.sinkhorn_distance(x, y, **HURRIED),
     "sinkhorn_divergence": lambda x, y: howfar.sinkhorn_divergence(x, y, **HURRIED),

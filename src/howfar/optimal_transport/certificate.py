@@ -1,4 +1,8 @@
-"""Two-sided bounds on the unregularised cost from any potentials, streamed."""
+"""Two-sided bounds on the unregularised cost from any potentials, streamed.
+
+Both are computed in float64 from the points as they are, and moved apart by more than float64 can have rounded, so that
+they hold as numbers and not only on paper.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,34 @@ from torch import Tensor
 
 from howfar.optimal_transport.problem import LinearProblem
 
+RESOLUTION = 2.0**-46
+"""What rounding may have changed a bound by, as a share of the largest cost and of the potentials: 64 units in the last
+place, where sums are pairwise and costs of a few roundings."""
+
 
 @torch.no_grad()
 def bounds(problem: LinearProblem, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """(lower, upper), each (...), in units of the cost."""
-    return _lower(problem, f), _upper(problem, f, g)
+    """(lower, upper), each (...), in units of the cost, for the weights as shares of the mass of a."""
+    if problem.a.device.type != "mps":
+        problem, f, g = problem.double(), f.double(), g.double()
+    a, b, *tensors = problem.differentiable()
+    b = b * (a.sum(-1, keepdim=True) / b.sum(-1, keepdim=True))
+    problem = problem.rebuilt(a, b, *tensors)
+    margin = RESOLUTION * (2.0**29 if problem.a.dtype == torch.float32 else 1.0)
+    lower, size = _lower(problem, f)
+    scale = problem.geometry.scale()
+    upper = _upper(problem, f, g)
+    # The exponent of the plan is as large as scale / eps, and its rounding is relative in the entries.
+    return lower - margin * (size + scale), upper + margin * (size + scale + upper.abs() * scale / (16 * problem.eps))
 
 
-def _lower(problem: LinearProblem, f: Tensor) -> Tensor:
+def _lower(problem: LinearProblem, f: Tensor) -> tuple[Tensor, Tensor]:
+    """The value of a dual feasible pair, and the size of its terms."""
     geometry = problem.geometry
     g = geometry.nearest(torch.where(problem.a > 0, f, -torch.inf), 1, "y")[0].squeeze(-1)
     f = geometry.nearest(torch.where(problem.b > 0, g, -torch.inf), 1, "x")[0].squeeze(-1)
-    return (problem.a * f).sum(-1) + (problem.b * g).sum(-1)
+    terms = torch.cat([problem.a * f, problem.b * g], -1)
+    return terms.sum(-1), terms.abs().sum(-1)
 
 
 def _upper(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:

@@ -51,7 +51,8 @@ def transport_grid(
         eps: entropic strength in units of the cost; "auto" is 5 % of the mean cost.
         blur: eps ** (1 / p) in units of the data, p the degree of the cost; instead of eps.
         reach: the distance, in units of the data, beyond which mass is rather destroyed than moved.
-        accuracy: instead of eps: lower eps until the certified bounds differ by less than this share.
+        accuracy: instead of eps: lower eps until the certified bounds differ by less than this share, and solve
+            exactly where no temperature that the dtype holds proves it.
         tol: stop at this marginal error, relative to the mass; 1e-6 in float64 and 1e-4 in float32 when left out.
         max_iter: most iterations.
         init: a former result on the same grid, to start from.

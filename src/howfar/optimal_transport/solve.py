@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from howfar import _checks, costs
-from howfar._errors import DomainError, NotConverged, ShapeError, complaint, warn
+from howfar._errors import DomainError, ShapeError, complaint
 from howfar.geometry import DenseCost, Geometry, between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
-from howfar.optimal_transport import exact
+from howfar.optimal_transport import certificate, exact
 from howfar.optimal_transport.dual import dual_value
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.result import EntropicResult, ExactResult, OTResult
@@ -61,7 +61,8 @@ def transport(
         eps: entropic strength in units of the cost; "auto" is 5 % of the mean cost sum_ij a_i b_j C_ij.
         blur: eps ** (1 / p) in units of the data, p the degree of the cost; instead of eps.
         reach: the distance, in units of the data, beyond which mass is rather destroyed than moved.
-        accuracy: instead of eps: lower eps until the certified bounds differ by less than this share.
+        accuracy: instead of eps: lower eps until the certified bounds differ by less than this share, and solve
+            exactly where no temperature that the dtype holds proves it.
         tol: stop at this marginal error, relative to the mass; 1e-6 in float64 and 1e-4 in float32 when left out.
         max_iter: most iterations.
         init: a former result on as many points, to start from.
@@ -260,9 +261,7 @@ def _solve(
                     "reach", "eps or blur beside it", "neither", "Unbalanced transport is solved with a temperature."
                 )
             )
-        problem = LinearProblem(geometry, a, b, a.new_zeros(geometry.batch))
-        value, plan, status, error = exact.solve(problem)
-        return ExactResult(value, status, 0, error, problem, plan)
+        return _exact(geometry, a, b)
     problem = LinearProblem(geometry, a, b, strength, rho)
     value, solution, problem = solve_entropic(problem, solver, start)
     warn_unless_converged(solution, "transport")
@@ -281,6 +280,12 @@ def _start(init: OTResult, b: Tensor) -> Tensor:
         batch, got = tuple(b.shape[:-1]), tuple(g.shape[:-1])
         raise ShapeError(complaint("init", f"a result on a batch {batch}", f"one on {got}", "Start without init."))
     return g
+
+
+def _exact(geometry: Geometry, a: Tensor, b: Tensor) -> ExactResult:
+    problem = LinearProblem(geometry, a, b, a.new_zeros(geometry.batch))
+    value, plan, status, error = exact.solve(problem)
+    return ExactResult(value, status, 0, error, problem, plan)
 
 
 def _result(problem: LinearProblem, value: Tensor, solution: Solution) -> EntropicResult:
@@ -306,20 +311,16 @@ def _to_accuracy(
     eps = _COARSEST * geometry.scale().to(a)
     eps = torch.where(eps > 0, eps, 1)
     smallest = 64 * torch.finfo(a.dtype).eps * eps
+    # A cost of nothing has no share: bounds as close as they can be then prove it.
+    nothing = 8 * certificate.RESOLUTION * eps / _COARSEST
     while True:
         value, solution, problem = solve_entropic(LinearProblem(geometry, a, b, eps), solver, start)
         result = _result(problem, value, solution)
         lower, upper = result.bounds
-        short = upper - lower > accuracy * lower.abs() + torch.finfo(a.dtype).tiny
+        short = upper - lower > accuracy * lower.abs() + nothing
         if not bool(short.any()):
             return result
         if bool((eps <= smallest).all()):
-            proved = ((upper - lower) / lower.abs()).max().item()
-            warn(
-                f"transport could prove the cost to within {proved:.2g} only, not accuracy={accuracy:g}. "
-                "Pass float64 points, or leave accuracy out for an exact solve.",
-                NotConverged,
-            )
-            return result
+            return _exact(geometry, a, b)
         start = solution.g
         eps = torch.where(short, eps / 2, eps)
