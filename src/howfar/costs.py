@@ -206,16 +206,19 @@ class Cosine(Cost):
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """One minus the cosine of the angle."""
-        wide = x.dtype if x.device.type == "mps" else torch.float64
-        cost = 1 - dot_products(_directions(x.to(wide)), _directions(y.to(wide)))
-        return (cost + (cost.detach().clamp(0, 2) - cost.detach())).to(x.dtype)
+        dtype, wide = x.dtype, x.dtype if x.device.type == "mps" else torch.float64
+        (x, x_zero), (y, y_zero) = _directions(x.to(wide)), _directions(y.to(wide))
+        # Half the squared distance of the directions: 1 - <u, v> has no digits left where the angle is small.
+        cost = torch.where(x_zero.unsqueeze(-1) | y_zero.unsqueeze(-2), 1, 0.5 * squared_distances(x, y))
+        return (cost + (cost.detach().clamp_max(2) - cost.detach())).to(dtype)
 
 
-def _directions(x: Tensor) -> Tensor:
+def _directions(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit vectors (..., n, d), and which of x are zero (..., n)."""
     scale = x.detach().abs().amax(-1, keepdim=True)
     x = x / torch.where(scale > 0, scale, 1)
     norm = safe_power(x.square().sum(-1, keepdim=True), 0.5)
-    return x / torch.where(norm > 0, norm, 1)
+    return x / torch.where(norm > 0, norm, 1), (norm == 0).squeeze(-1)
 
 
 @dataclass(frozen=True)

@@ -153,9 +153,9 @@ class EntropicResult(OTResult):
     def plan(self) -> Tensor:
         """(..., n, m) P; differentiable once."""
         f, g = self._potentials()
-        eps = self.problem.eps[..., None, None]
-        scores = (f.unsqueeze(-1) + g.unsqueeze(-2) - self.problem.geometry.matrix()) / eps
-        plan = self.problem.a.unsqueeze(-1) * self.problem.b.unsqueeze(-2) * torch.exp(scores)
+        # In the exponent a small weight meets the large density beside it before either overflows.
+        h = self._shifted_x(f).unsqueeze(-1) + self._shifted_y(g).unsqueeze(-2)
+        plan = torch.exp((h - self.problem.geometry.matrix()) / self.problem.eps[..., None, None])
         return plan.to(self.value.dtype)
 
     def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
