@@ -8,10 +8,10 @@ BUILD_INPUTS := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format docs bench clean
+.PHONY: help demo test test-slow test-all test-portable test-pure lint format docs bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 	@echo "  Further arguments: make test ARGS='-k sinkhorn'"
 
 demo: $(VENV)/.demo ## compare real tables, print three verdicts, write one HTML report each to demo/
@@ -25,6 +25,12 @@ test-slow: $(VENV)/.dev ## what `make test` leaves out: long and statistical tes
 
 test-all: $(VENV)/.dev ## both
 	$(PYTHON) -m pytest $(ARGS)
+
+test-portable: $(VENV)/.dev ## the gating tests on the kernels that every processor runs
+	HOWFAR_ISA=portable $(PYTHON) -m pytest -m "not slow" $(ARGS)
+
+test-pure: $(VENV)/.dev ## the gating tests without the compiled library
+	HOWFAR_NATIVE=0 $(PYTHON) -m pytest -m "not slow" $(ARGS)
 
 lint: $(VENV)/.dev ## ruff (rules and layout), mypy
 	$(PYTHON) -m ruff check .

@@ -192,8 +192,8 @@ def coordinates(x: Tensor, y: Tensor, form: Form) -> tuple[Tensor, Tensor]:
     sides = []
     for points, axis in ((x, (1.0, 0.0)), (y, (0.0, 1.0))):
         wide = points.double()
-        zero = (wide == 0).all(-1, keepdim=True)
-        sides.append(torch.cat([_directions(wide), zero * wide.new_tensor(axis)], -1) * 0.5**0.5)
+        directions, zero = _directions(wide)
+        sides.append(torch.cat([directions, zero.unsqueeze(-1) * wide.new_tensor(axis)], -1) * 0.5**0.5)
     return sides[0], sides[1]
 
 

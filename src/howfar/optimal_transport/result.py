@@ -71,6 +71,13 @@ class OTResult:
         """(..., n, m) the coupling P, built now."""
         raise NotImplementedError
 
+    def sparse_plan(self, k: int = 8) -> Tensor:
+        """(..., n, m) the k largest entries of every row of P, as a sparse COO tensor in memory n k; a constant.
+
+        An exact plan has at most n + m - 1 entries, and is given whole.
+        """
+        raise NotImplementedError
+
     def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
         """P v for side "x" (one row per x), P^T v for side "y"; v is (..., m[, q]) or (..., n[, q])."""
         raise NotImplementedError
@@ -158,6 +165,17 @@ class EntropicResult(OTResult):
         plan = torch.exp((h - self.problem.geometry.matrix()) / self.problem.eps[..., None, None])
         return plan.to(self.value.dtype)
 
+    @torch.no_grad()
+    def sparse_plan(self, k: int = 8) -> Tensor:
+        """The largest entries of every row are those of smallest C_ij - h_j."""
+        problem, (f, g) = self.problem.detached(), self.solution
+        n, m = problem.geometry.shape
+        k = min(_checks.check_count(k, "k"), m)
+        gaps, columns = problem.geometry.nearest(problem.shifted_y(g), k, "x")
+        masses = torch.exp((problem.shifted_x(f).unsqueeze(-1) - gaps) / problem.eps[..., None, None])
+        rows = torch.arange(n, device=columns.device).unsqueeze(-1).expand(columns.shape)
+        return _sparse(rows, columns, masses.to(self.value.dtype), (*problem.geometry.batch, n, m))
+
     def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
         """P v or P^T v, streamed; differentiable once."""
         v, single = self._columns(v, side)
@@ -218,6 +236,19 @@ class ExactResult(OTResult):
         """(..., n, m) P; a constant, as an optimal vertex does not move under a small change of the points."""
         return self.sparse.dense()
 
+    def sparse_plan(self, k: int = 8) -> Tensor:
+        """All entries, whatever k."""
+        _checks.check_count(k, "k")
+        shape = (*self.problem.geometry.batch, *self.problem.geometry.shape)
+        entries = self.sparse.entries
+        if not self.problem.geometry.batch:
+            i, j, mass = entries[0]
+            return torch.sparse_coo_tensor(torch.stack([i, j]), mass, shape, check_invariants=True).coalesce()
+        at = torch.cat([torch.full_like(i, b) for b, (i, _, _) in enumerate(entries)])
+        batch = torch.unravel_index(at, self.problem.geometry.batch)
+        i, j, mass = (torch.cat(parts) for parts in zip(*entries, strict=True))
+        return torch.sparse_coo_tensor(torch.stack([*batch, i, j]), mass, shape, check_invariants=True).coalesce()
+
     def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
         """P v or P^T v from the entries of the plan."""
         v, single = self._columns(v, side)
@@ -236,3 +267,10 @@ class ExactResult(OTResult):
                 complaint("map", "positive weights a", "a zero weight", "Drop points without mass first.")
             )
         return self.sparse.apply(cloud.y, "x") / self.problem.a.unsqueeze(-1)
+
+
+def _sparse(rows: Tensor, columns: Tensor, masses: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The tensor of `shape` with masses (..., n, k) at (..., rows, columns), without those that are zero."""
+    at = torch.nonzero(masses, as_tuple=True)
+    index = torch.stack([*at[:-2], rows[at], columns[at]])
+    return torch.sparse_coo_tensor(index, masses[at], shape, check_invariants=True).coalesce()
