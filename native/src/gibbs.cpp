@@ -1,4 +1,4 @@
-#include "tiles.h"
+#include "truncation.h"
 #include "values.h"
 
 namespace howfar {
@@ -14,6 +14,7 @@ int gibbs_as(const howfar_pairs *a) {
     if (KIND == kFolded) how.feature = 2 * how.bias, how.norm_in_bias = true;
     return how;
   });
+  const Spans<T> spans(a, columns, KIND == kDifference && can_truncate<T, KIND>(a));
   return over_blocks(a, [&](int64_t b, int64_t first, int64_t rows) {
     const int64_t d = a->d, padded = padded_rows(rows);
     const T k = (T)(a->scale[b] * kLog2E);
@@ -21,6 +22,7 @@ int gibbs_as(const howfar_pairs *a) {
     Buffer<T> x(padded * d), norms(padded), shift(padded);
     ValueSums<T> values(a->q, padded);
     columns.pack_rows(a, b, first, rows, x.data, norms.data);
+    const Kept<T, KIND> kept(spans, columns, scores, b, rows, x.data, norms.data);
     for (int64_t i = 0; i < padded; ++i) {
       T own = i < rows && a->f ? ((const T *)a->f)[b * a->f_step + first + i] : T(0);
       if (KIND == kFolded) own -= norms.data[i];
@@ -30,7 +32,9 @@ int gibbs_as(const howfar_pairs *a) {
     for (int64_t start = 0; start < columns.panels; start += columns.chunk) {
       const int64_t stop = least(start + columns.chunk, columns.panels);
       for (int64_t row = 0; row < padded; row += kRows) {
+        const uint8_t *wanted = kept.of(row);
         for (int64_t panel = start; panel < stop; ++panel) {
+          if (wanted && !wanted[panel / Spans<T>::kPanels]) continue;
           const T *y = columns.panel(b, panel);
           Tile<T> t;
           alignas(64) T slope[KIND == kGeneral ? kRows * kPanel<T> : 1];
@@ -56,7 +60,7 @@ int gibbs_as(const howfar_pairs *a) {
     }
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t c = 0; c < a->q; ++c) ((T *)a->out)[(b * a->n + first + i) * a->q + c] = values.total(i, c);
-  });
+  }, spans.granule());
 }
 
 template <class T>

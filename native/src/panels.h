@@ -97,13 +97,13 @@ int in_parallel(int64_t count, int threads, const Body &body) {
   return failed;
 }
 
-/* body(problem, first row, rows) over the batch and blocks of rows. */
+/* body(problem, first row, rows) over the batch and blocks of rows, which start at multiples of `granule`. */
 template <class Body>
-int over_blocks(const howfar_pairs *a, const Body &body) {
+int over_blocks(const howfar_pairs *a, const Body &body, int64_t granule = kRows) {
   const int64_t rows = a->row_end - a->row_begin;
   /* Few rows make small blocks, so that every thread has one. */
   const int64_t share = (rows * a->batch + a->threads - 1) / most(a->threads, 1);
-  const int64_t block = least(kBlock, most(kRows, (share + kRows - 1) / kRows * kRows));
+  const int64_t block = least(kBlock, most(granule, (share + granule - 1) / granule * granule));
   const int64_t blocks = (rows + block - 1) / block;
   return in_parallel(a->batch * blocks, a->threads, [&](int64_t task) {
     const int64_t first = a->row_begin + (task % blocks) * block;

@@ -1,4 +1,4 @@
-#include "tiles.h"
+#include "truncation.h"
 #include "values.h"
 
 namespace howfar {
@@ -45,6 +45,7 @@ int softmin_as(const howfar_pairs *a) {
     if (KIND == kFolded) how.feature = 2 * how.bias, how.norm_in_bias = true;
     return how;
   });
+  const Spans<T> spans(a, columns, can_truncate<T, KIND>(a));
   return over_blocks(a, [&](int64_t b, int64_t first, int64_t rows) {
     const int64_t d = a->d, padded = padded_rows(rows);
     const Scores<T, KIND> scores(a, -(T)(a->scale[b] * kLog2E));
@@ -52,6 +53,7 @@ int softmin_as(const howfar_pairs *a) {
     Buffer<Vec<T>> sums(padded);
     ValueSums<T> values(VALUES ? a->q : 0, padded);
     columns.pack_rows(a, b, first, rows, x.data, norms.data);
+    const Kept<T, KIND> kept(spans, columns, scores, b, rows, x.data, norms.data);
     for (int64_t i = 0; i < padded; ++i) top.data[i] = kEmpty<T>, sums.data[i] = Vec<T>{};
     for (int64_t start = 0; start < columns.panels; start += columns.chunk) {
       const int64_t stop = least(start + columns.chunk, columns.panels);
@@ -59,7 +61,9 @@ int softmin_as(const howfar_pairs *a) {
         const Softmax<T, KIND> softmax{scores, x.data + row * d, norms.data + row};
         Vec<T> m[kRows], s[kRows];
         for (int r = 0; r < kRows; ++r) m[r] = splat(top.data[row + r]), s[r] = Vec<T>{};
+        const uint8_t *wanted = kept.of(row);
         for (int64_t panel = start; panel < stop; ++panel) {
+          if (wanted && !wanted[panel / Spans<T>::kPanels]) continue;
           const T *y = columns.panel(b, panel);
           Tile<T> t;
           scores.tile(softmax.x, softmax.norms, y, t);
@@ -93,7 +97,7 @@ int softmin_as(const howfar_pairs *a) {
         for (int64_t c = 0; c < a->q; ++c)
           ((T *)a->averages)[(b * a->n + first + i) * a->q + c] = some ? values.total(i, c) / total : T(0);
     }
-  });
+  }, spans.granule());
 }
 
 template <class T, int KIND>
