@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from howfar import ops
 from howfar.costs import Cost, SqEuclidean
 from howfar.geometry.protocol import Side
+from howfar.geometry.spatial_order import Order, spatial_order
 from howfar.ops.soft_minimum import softmin_cost
 
 _SAMPLE = 256
@@ -25,12 +27,14 @@ class PointCloud:
         y: (..., m, d), same batch axes.
         cost: the ground cost.
         backend: passed to every op.
+        orders: how the points of either side are arranged for soft minima; what is returned keeps the order of x and y.
     """
 
     x: Tensor
     y: Tensor
     cost: Cost = _SQUARED
     backend: str = "auto"
+    orders: tuple[Order, Order] | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,27 +58,60 @@ class PointCloud:
     def rebuilt(self, *tensors: Tensor) -> PointCloud:
         """The same cost between other clouds."""
         x, y = tensors
-        return PointCloud(x, y, self.cost, self.backend)
+        return replace(self, x=x, y=y)
+
+    def arranged(self) -> PointCloud:
+        """The same, with soft minima over points in spatial order: quicker at temperatures far below the cost."""
+        if self.orders is not None:
+            return self
+        x_order = spatial_order(self.x)
+        return replace(self, orders=(x_order, x_order if self.y is self.x else spatial_order(self.y)))
 
     def _sides(self, side: Side) -> tuple[Tensor, Tensor, Cost]:
         if side == "x":
             return self.x, self.y, self.cost
         return self.y, self.x, self.cost.swapped()
 
+    def _arranged(self, side: Side) -> tuple[Tensor, Tensor, Cost, Order | None, Order | None]:
+        rows, columns, cost = self._sides(side)
+        if self.orders is None:
+            return rows, columns, cost, None, None
+        own, other = self.orders if side == "x" else self.orders[::-1]
+        # A graph is used up by its first derivative, so what belongs to one is made anew.
+        in_graph = torch.is_grad_enabled() and (self.x.requires_grad or self.y.requires_grad)
+        x, y = self._in_order() if in_graph else self._kept_in_order
+        return *((x, y) if side == "x" else (y, x)), cost, own, other
+
+    @cached_property
+    def _kept_in_order(self) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return self._in_order()
+
+    def _in_order(self) -> tuple[Tensor, Tensor]:
+        assert self.orders is not None
+        return self.orders[0].points(self.x), self.orders[1].points(self.y)
+
     def softmin(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """-eps log sum exp((h - C) / eps) over the other side."""
-        rows, columns, cost = self._sides(side)
-        return ops.softmin(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
+        rows, columns, cost, own, other = self._arranged(side)
+        out = ops.softmin(rows, columns, other.numbers(h) if other else h, eps=eps, cost=cost, backend=self.backend)
+        return own.undone(out) if own else out
 
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""
-        rows, columns, cost = self._sides(side)
-        return ops.softmin_apply(rows, columns, h, v, eps=eps, cost=cost, backend=self.backend)
+        rows, columns, cost, own, other = self._arranged(side)
+        if own is None or other is None:
+            return ops.softmin_apply(rows, columns, h, v, eps=eps, cost=cost, backend=self.backend)
+        h, v = other.numbers(h), other.points(v)
+        out, averages = ops.softmin_apply(rows, columns, h, v, eps=eps, cost=cost, backend=self.backend)
+        return own.undone(out), own.rows_undone(averages)
 
     def softmin_cost(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """The average of the cost under the same weights."""
-        rows, columns, cost = self._sides(side)
-        return softmin_cost(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
+        rows, columns, cost, own, other = self._arranged(side)
+        h = other.numbers(h) if other else h
+        out = softmin_cost(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
+        return own.undone(out) if own else out
 
     def apply(self, w: Tensor, side: Side) -> Tensor:
         """C w, one number for each point of the side."""

@@ -13,7 +13,7 @@ from howfar._errors import DomainError, ShapeError, complaint
 from howfar.geometry import DenseCost, Geometry, between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
-from howfar.optimal_transport import certificate, exact
+from howfar.optimal_transport import certificate, coarse, exact
 from howfar.optimal_transport.dual import dual_value
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.result import EntropicResult, ExactResult, OTResult
@@ -137,7 +137,8 @@ def solve_entropic(
     if dtype != torch.float64 and _is_rough(problem, solver):
         problem = problem.double()
     _check_resolved(problem)
-    solution = solver.solve(problem, init)
+    problem = coarse.arranged(problem)
+    solution = solver.solve(problem, coarse.guess(problem, solver) if init is None else init)
     if problem.a.dtype != torch.float64 and solution.status is Status.PRECISION and problem.a.device.type != "mps":
         problem = problem.double()
         solution = solver.solve(problem, solution.g)

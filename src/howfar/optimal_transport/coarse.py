@@ -1,0 +1,87 @@
+"""From coarse to fine: a first guess of the potentials of large clouds, from clouds that stand for them.
+
+Every run of points becomes one point with the mass of the run; where the points lie along a curve that keeps
+neighbours together it is their mean, else one of them. The potentials of these clouds extend to all points by one
+soft minimum. The guess is only where the solver starts: what it promises is measured on all points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from howfar.geometry import PointCloud
+from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution
+
+_MOST_FEATURES = 3
+"""Of points whose order in space is worth its making."""
+_MANY_PAIRS = 2**23
+"""Below, a solve takes less time than what it would start from."""
+_FAR = 128.0
+"""Costs in units of the temperature, from which the farthest points of a cloud say nothing to each other."""
+_RUN = 4
+"""Points that one stands for."""
+
+
+def arranged(problem: LinearProblem) -> LinearProblem:
+    """The same problem on points in spatial order, where that pays."""
+    geometry = problem.geometry
+    if not (isinstance(geometry, PointCloud) and geometry.x.shape[-1] <= _MOST_FEATURES and _is_large(problem)):
+        return problem
+    if geometry.x.device.type != "cpu" or bool((geometry.scale() < _FAR * problem.eps).any()):
+        return problem
+    return replace(problem, geometry=geometry.arranged())
+
+
+@torch.no_grad()
+def guess(problem: LinearProblem, solver: Sinkhorn) -> Tensor | None:
+    """What `solver` may start from, (..., m); None where the problem is small or has no points."""
+    if not (isinstance(problem.geometry, PointCloud) and _is_large(problem)) or solver.potential_tol is not None:
+        return None
+    problem = problem.detached()
+    coarse = _coarser(problem)
+    return _extended(problem, coarse, solver.solve(coarse, guess(coarse, solver)))
+
+
+def _is_large(problem: LinearProblem) -> bool:
+    n, m = problem.geometry.shape
+    return n * m * problem.geometry.batch.numel() >= _MANY_PAIRS and min(n, m) > 64 * _RUN
+
+
+def _coarser(problem: LinearProblem) -> LinearProblem:
+    geometry = problem.geometry
+    assert isinstance(geometry, PointCloud)
+    x_order, y_order = geometry.orders or (None, None)
+    ordered = geometry.orders is not None
+    x = x_order.points(geometry.x) if x_order else geometry.x
+    y = y_order.points(geometry.y) if y_order else geometry.y
+    a = x_order.numbers(problem.a) if x_order else problem.a
+    b = y_order.numbers(problem.b) if y_order else problem.b
+    x, a = _stand_ins(x, a, ordered)
+    y, b = (x, a) if problem.symmetric else _stand_ins(y, b, ordered)
+    small = replace(problem, geometry=PointCloud(x, y, geometry.cost, geometry.backend), a=a, b=b)
+    return arranged(small) if ordered else small
+
+
+def _stand_ins(points: Tensor, weights: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
+    n, d = points.shape[-2:]
+    whole = n // _RUN * _RUN
+    runs = points[..., :whole, :].unflatten(-2, (-1, _RUN))
+    masses = weights[..., :whole].unflatten(-1, (-1, _RUN)).clone()
+    masses[..., -1, -1] += weights[..., whole:].sum(-1)
+    total = masses.sum(-1)
+    if not mean:
+        return runs[..., 0, :], total
+    share = torch.where(total.unsqueeze(-1) > 0, masses / total.unsqueeze(-1), 1 / _RUN)
+    return (share.unsqueeze(-1) * runs).sum(-2), total
+
+
+def _extended(problem: LinearProblem, coarse: LinearProblem, solution: Solution) -> Tensor:
+    fine, small = problem.geometry, coarse.geometry
+    assert isinstance(fine, PointCloud) and isinstance(small, PointCloud)
+    across = PointCloud(small.x, fine.y, fine.cost, fine.backend)
+    soft = across.softmin(coarse.shifted_x(solution.f), problem.eps, "y")
+    return problem.damping(problem.eps) * soft
