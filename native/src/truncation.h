@@ -16,8 +16,8 @@ namespace HOWFAR_SET {
 constexpr int kLogSpan = 6;
 constexpr int64_t kSpan = 1 << kLogSpan; /* columns in a box */
 constexpr int64_t kGroup = 16;         /* rows that leave out the same; a divisor of kBlock, a multiple of kRows */
-constexpr int64_t kMostBoxed = 8;      /* features; beyond, boxes of points that are not on a line are all near */
-constexpr int64_t kFewBoxed = 1024;    /* rows or columns below which there is nothing to gain */
+constexpr int64_t kMostBoxed = 4;      /* features; beyond, boxes of points that are not on a line are all near */
+constexpr int64_t kFewBoxed = 2048;    /* rows or columns below which there is nothing to gain */
 constexpr int64_t kManyBoxed = 131072; /* columns above which a group is a block: boxes are small, and looks cost more */
 constexpr int kWitnesses = 3;          /* spans that say what a row holds */
 
@@ -62,22 +62,28 @@ struct Spans {
  private:
   void enclose(const howfar_pairs *a, const Packed<T> &columns, int64_t b) {
     T *tops_of = tops.data + b * lanes, *boxes_of = boxes.data + b * 2 * d * lanes;
+    const Vec<T> beyond = splat(-kEmpty<T>);
     for (int64_t s = 0; s < count; ++s) {
-      T highest = kEmpty<T>;
-      T *low = boxes_of + s, *high = low + d * lanes;
-      for (int64_t k = 0; k < d; ++k) low[k * lanes] = high[k * lanes] = T(0);
-      for (int64_t j = s * kSpan; j < least((s + 1) * kSpan, a->m); ++j) {
-        const T *y = columns.panel(b, j / kPanel<T>) + j % kPanel<T>, own = y[d * kPanel<T>];
-        if (!(own > kEmpty<T> / 2)) continue; /* a column without mass */
-        const bool first = highest == kEmpty<T>;
-        for (int64_t k = 0; k < d; ++k) {
-          const T at = y[k * kPanel<T>];
-          if (first || at < low[k * lanes]) low[k * lanes] = at;
-          if (first || at > high[k * lanes]) high[k * lanes] = at;
+      Vec<T> low[kMostBoxed], high[kMostBoxed], top = -beyond;
+      for (int64_t k = 0; k < d; ++k) low[k] = beyond, high[k] = -beyond;
+      for (int64_t panel = s * kPanels; panel < least((s + 1) * kPanels, columns.panels); ++panel)
+        for (int v = 0; v < kVectors; ++v) {
+          const T *y = columns.panel(b, panel) + v * Lanes<T>::n;
+          const Vec<T> bias = load(y + d * kPanel<T>);
+          const auto massive = bias > -beyond / 2;
+          top = max(top, bias);
+          for (int64_t k = 0; k < d; ++k) {
+            const Vec<T> at = load(y + k * kPanel<T>);
+            low[k] = min(low[k], massive ? at : beyond);
+            high[k] = max(high[k], massive ? at : -beyond);
+          }
         }
-        if (own > highest) highest = own;
+      const T highest = max_lanes<T>(top);
+      tops_of[s] = highest > kEmpty<T> / 2 ? highest + T(kLogSpan) : kEmpty<T>;
+      for (int64_t k = 0; k < d; ++k) {
+        boxes_of[k * lanes + s] = -max_lanes<T>(-low[k]);
+        boxes_of[(d + k) * lanes + s] = max_lanes<T>(high[k]);
       }
-      tops_of[s] = highest > kEmpty<T> ? highest + T(kLogSpan) : kEmpty<T>;
     }
     for (int64_t j = 0; j < a->m; ++j)
       for (int64_t c = 0; c < a->q; ++c) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,3 +26,14 @@ def _compiled() -> None:
     if reason is not None and not any(map(shutil.which, COMPILERS)):
         pytest.skip(reason)
     assert reason is None, reason
+
+
+@pytest.fixture(params=_native.instruction_sets() if _native.why_unavailable() is None else ())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One instruction set after the other; the one of before again at the end."""
+    name = str(request.param)
+    bits = {name: bit for bit, name in _native._ISA_NAMES.items()}
+    before = _native.instruction_set()
+    assert _native.library().howfar_use(bits[name]) == bits[name]
+    yield name
+    _native.library().howfar_use(bits[str(before)])

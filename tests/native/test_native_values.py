@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -41,17 +40,6 @@ KERNELS: dict[str, kernels.Kernel] = {
 }
 SIZES = [(1, 1), (7, 97), (96, 7), (97, 96), (130, 517), (3, 4500)]
 FEATURES = [1, 2, 3, 4, 16, 17, 64, 300, 1100]
-
-
-@pytest.fixture(params=_native.instruction_sets() if _native.why_unavailable() is None else ())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One instruction set after the other; the one of before again at the end."""
-    name = str(request.param)
-    bits = {name: bit for bit, name in _native._ISA_NAMES.items()}
-    before = _native.instruction_set()
-    assert _native.library().howfar_use(bits[name]) == bits[name]
-    yield name
-    _native.library().howfar_use(bits[str(before)])
 
 
 def clouds(n: int, m: int, d: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -83,5 +83,7 @@ def _extended(problem: LinearProblem, coarse: LinearProblem, solution: Solution)
     fine, small = problem.geometry, coarse.geometry
     assert isinstance(fine, PointCloud) and isinstance(small, PointCloud)
     across = PointCloud(small.x, fine.y, fine.cost, fine.backend)
+    if fine.orders is not None:
+        across = replace(across, orders=((small.orders or small.arranged().orders)[0], fine.orders[1]))
     soft = across.softmin(coarse.shifted_x(solution.f), problem.eps, "y")
     return problem.damping(problem.eps) * soft
