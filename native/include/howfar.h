@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raise it with every change to a signature below; _native.py refuses a library of another number. */
-#define HOWFAR_ABI_VERSION 2
+#define HOWFAR_ABI_VERSION 3
 
 #if defined(_WIN32)
 #define HOWFAR_API __declspec(dllexport)
@@ -42,7 +42,7 @@ enum howfar_form {
   HOWFAR_FORM_INNER = 4       /* <x, y> as it is; kernel sums only */
 };
 
-/* What a kernel sum makes of u; s is the scale, e the exponent, c the offset of the arguments. */
+/* What a kernel sum makes of u; s is the scale and e the exponent of a part, c the offset of the arguments. */
 enum howfar_profile {
   HOWFAR_PROFILE_EXP = 0,        /* exp(-s u^e) */
   HOWFAR_PROFILE_RATIONAL = 1,   /* (1 + s u)^-e */
@@ -50,6 +50,13 @@ enum howfar_profile {
   HOWFAR_PROFILE_POLYNOMIAL = 3, /* (s u + c)^e, e a positive integer; u an inner product */
   HOWFAR_PROFILE_EXP_SLOPE = 4   /* u^(e - 1) exp(-s u^e); 0 where u is 0 */
 };
+
+/* A summand of a kernel sum: factor profile(u), added to one of the results. */
+typedef struct howfar_part {
+  double exponent;
+  int32_t profile;
+  int32_t result;
+} howfar_part;
 
 /* One call: a batch of problems over all pairs of n rows x and m columns y. Arrays are dense and row-major, float or
  * double by the function's name; a step of 0 repeats one problem for the whole batch. Rows row_begin..row_end - 1 are
@@ -59,16 +66,19 @@ typedef struct howfar_pairs {
   const void *h;           /* (batch, m): softmin and nearest, in units of the cost; may be -inf. gibbs: idem */
   const void *f;           /* (batch, n): gibbs, in units of the cost */
   const void *v;           /* (batch, m, q): values to average or to sum; null when q = 0 */
-  void *out;               /* softmin (batch, n); gibbs and kernel_sum (batch, n, q); nearest (batch, n, k) */
+  void *out;               /* softmin (batch, n); gibbs (batch, n, q); kernel_sum (batch, n, results, q); nearest (batch, n, k) */
   void *averages;          /* softmin (batch, n, q) */
   int64_t *indices;        /* nearest (batch, n, k) */
-  const double *scale;     /* (batch): 1 / eps, or the kernel's scale s */
+  const double *scale;     /* (batch): 1 / eps; kernel_sum (batch, parts): s of each part */
+  const double *factor;    /* kernel_sum (batch, parts) */
+  const howfar_part *part; /* kernel_sum (parts), results in rising order; a part of an inner product is alone */
   int64_t batch, n, m, d, q, k;
   int64_t x_step, y_step, h_step, f_step, v_step;
   int64_t row_begin, row_end;
-  double exponent;         /* cost = u^exponent (softmin, gibbs, nearest), or the kernel's e */
+  double exponent;         /* cost = u^exponent: softmin, gibbs, nearest */
   double p;                /* Minkowski's p, or the polynomial's offset c */
-  int32_t form, profile, threads;
+  int32_t form, threads;
+  int32_t parts, results;  /* kernel_sum */
   int32_t slope;           /* gibbs: every weight times the slope e u^(e - 1) of the cost in u, 0 where u is 0 */
 } howfar_pairs;
 
@@ -89,7 +99,7 @@ HOWFAR_API int32_t howfar_softmin_f64(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_gibbs_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_gibbs_f64(const howfar_pairs *args);
 
-/* out_i = sum_j profile(u_ij) v_j, q columns. */
+/* out_ir = sum_j k_r(u_ij) v_j, q columns, k_r the sum of the parts of result r. */
 HOWFAR_API int32_t howfar_kernel_sum_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_kernel_sum_f64(const howfar_pairs *args);
 

@@ -1,6 +1,8 @@
 /* Candidates are screened tile by tile in the working precision with a margin that covers its rounding, and those that
  * pass are evaluated again in double from the points themselves. So the values are those of double precision and the
- * indices too, at the price of the cheap pass. */
+ * indices too, at the price of the cheap pass.
+ *
+ * A row starts from a limit that k of its first columns are known to keep: else nearly all of them would be evaluated. */
 #include "tiles.h"
 
 namespace howfar {
@@ -87,13 +89,107 @@ struct Margin {
     highest_norm = kind == kFolded ? columns.highest_norm(b) : 0;
   }
 
+  /* How far a score of about this value may be from it. */
+  double slack(double value, double norm) const {
+    return 2 * relative * std::fabs(value) + 2 * of_potentials + of_norms * (norm + highest_norm);
+  }
+
   /* The screened score below which a column may beat `worst`; `norm` is what the score leaves out. */
   T threshold(double worst, double norm, bool folded) const {
     if (worst == std::numeric_limits<double>::infinity()) return std::numeric_limits<T>::infinity();
-    const double slack = 2 * relative * std::fabs(worst) + 2 * of_potentials + of_norms * (norm + highest_norm);
-    const double limit = worst + slack - (folded ? norm : 0.0);
+    const double limit = worst + slack(worst, norm) - (folded ? norm : 0.0);
     /* Rounded up, and past the sum's own rounding. */
     return (T)limit + (T)(std::fabs(limit) * std::numeric_limits<T>::epsilon());
+  }
+};
+
+/* A limit that at least k of the lowest scores keep, one score for each of the panel's columns; +inf if there is none. */
+template <class T>
+T limit_of(const Vec<T> (&lowest)[kVectors], int64_t k) {
+  constexpr T inf = std::numeric_limits<T>::infinity();
+  if (k > kPanel<T>) return inf;
+  Vec<T> least_of = lowest[0], most_of = lowest[0];
+  for (int v = 1; v < kVectors; ++v) least_of = min(least_of, lowest[v]), most_of = max(most_of, lowest[v]);
+  T low = -max_lanes<T>(-least_of), high = max_lanes<T>(most_of);
+  if (!(high < inf)) return inf;
+  high += std::fabs(high) * 2 * std::numeric_limits<T>::epsilon() + std::numeric_limits<T>::min();
+  for (int step = 0; step < 12; ++step) {
+    const T middle = low + (high - low) / 2;
+    (__builtin_popcountll(below<T>(lowest, middle)) >= k ? high : low) = middle;
+  }
+  return high;
+}
+
+/* Screening and evaluation of one group of kRows rows. */
+template <class T, int KIND>
+struct Search {
+  const howfar_pairs *a;
+  const Packed<T> &columns;
+  const Margin<T> &margin;
+  const Scores<T, KIND> scores;
+  const T *h, *points, *others; /* the first row's point, all y */
+  const T *x, *norms;           /* the same rows as they are packed */
+  T *thresholds;
+  double *values;
+  int64_t *indices, b;
+
+  HOWFAR_INLINE void take(int r, int64_t panel, const T *score, uint64_t passed) const {
+    const Best best{values + r * a->k, indices + r * a->k, a->k};
+    for (; passed; passed &= passed - 1) {
+      const int c = __builtin_ctzll(passed);
+      if (!(score[c] < thresholds[r])) continue;
+      const int64_t j = panel * kPanel<T> + c;
+      const double value = exact_cost(a, points + r * a->d, others + j * a->d) - (h ? (double)h[j] : 0.0);
+      if (!(value < best.worst())) continue;
+      best.insert(value, j);
+      const T threshold = margin.threshold(best.worst(), (double)norms[r], KIND == kFolded);
+      if (threshold < thresholds[r]) thresholds[r] = threshold;
+    }
+  }
+
+  HOWFAR_INLINE void over(int64_t start, int64_t stop) const {
+    for (int64_t panel = start; panel < stop; ++panel) {
+      Tile<T> t;
+      scores.tile(x, norms, columns.panel(b, panel), t);
+      for (int r = 0; r < kRows; ++r) {
+        Vec<T> lowest = t[r][0];
+        for (int v = 1; v < kVectors; ++v) lowest = min(lowest, t[r][v]);
+        if (__builtin_expect(!any_greater(splat(thresholds[r]), lowest), 1)) continue;
+        alignas(64) T score[kPanel<T>];
+        for (int v = 0; v < kVectors; ++v) store(score + v * Lanes<T>::n, t[r][v]);
+        take(r, panel, score, below<T>(t[r], thresholds[r]));
+      }
+    }
+  }
+
+  /* `over`, after a look at all scores of these panels; `held` has room for them. */
+  __attribute__((noinline)) void begin(int64_t start, int64_t stop, T *held) const {
+    constexpr int L = Lanes<T>::n;
+    Tile<T> lowest;
+    for (int r = 0; r < kRows; ++r)
+      for (int v = 0; v < kVectors; ++v) lowest[r][v] = splat(std::numeric_limits<T>::infinity());
+    for (int64_t panel = start; panel < stop; ++panel) {
+      Tile<T> t;
+      scores.tile(x, norms, columns.panel(b, panel), t);
+      for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v) {
+          lowest[r][v] = min(lowest[r][v], t[r][v]);
+          store(held + ((panel - start) * kRows + r) * kPanel<T> + v * L, t[r][v]);
+        }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const T limit = limit_of<T>(lowest[r], a->k);
+      if (limit < thresholds[r]) {
+        const double norm = KIND == kFolded ? (double)norms[r] : 0.0;
+        thresholds[r] = margin.threshold((double)limit + norm + margin.slack((double)limit + norm, norm), norm, KIND == kFolded);
+      }
+      for (int64_t panel = start; panel < stop; ++panel) {
+        const T *score = held + ((panel - start) * kRows + r) * kPanel<T>;
+        Vec<T> t[kVectors];
+        for (int v = 0; v < kVectors; ++v) t[v] = load(score + v * L);
+        if (const uint64_t passed = below<T>(t, thresholds[r])) take(r, panel, score, passed);
+      }
+    }
   }
 };
 
@@ -109,51 +205,59 @@ int nearest_as(const howfar_pairs *a) {
   });
   const bool one_margin = columns.problems == 1 && (!a->h || a->h_step == 0);
   const Margin<T> first_margin(a, 0, KIND, columns);
-  return over_blocks(a, [&](int64_t b, int64_t first, int64_t rows) {
-    const int64_t d = a->d, padded = padded_rows(rows), k = a->k;
-    const Scores<T, KIND> scores(a, T(1));
+  const int64_t d = a->d, k = a->k, count = a->row_end - a->row_begin;
+  /* The best of a few runs of columns are the best of all, so few rows share their columns among the threads. */
+  constexpr int64_t kFewestPanels = 256;
+  const int64_t wanted = a->threads > a->batch * ((count + kRows - 1) / kRows) ? a->threads : 1;
+  const int64_t runs = most(1, least(wanted, columns.panels / kFewestPanels));
+  const int64_t length = (columns.panels + runs - 1) / runs;
+  Buffer<double> values(a->batch * runs * count * k);
+  Buffer<int64_t> indices(a->batch * runs * count * k);
+  const auto search = [&](int64_t b, int64_t first, int64_t rows, int64_t run) {
+    const int64_t padded = padded_rows(rows), place = ((b * runs + run) * count + first - a->row_begin) * k;
+    const int64_t begin = run * length, end = least(begin + length, columns.panels);
     const Margin<T> margin = one_margin || b == 0 ? first_margin : Margin<T>(a, b, KIND, columns);
     const T *points = (const T *)a->x + b * a->x_step + first * d, *others = (const T *)a->y + b * a->y_step;
     const T *h = a->h ? (const T *)a->h + b * a->h_step : nullptr;
-    Buffer<T> x(padded * d), norms(padded), thresholds(padded);
-    Buffer<double> values(rows * k);
-    Buffer<int64_t> indices(rows * k);
+    const int64_t looked = least(begin + columns.chunk, end);
+    Buffer<T> x(padded * d), norms(padded), thresholds(padded), held((looked - begin) * kRows * kPanel<T>);
     columns.pack_rows(a, b, first, rows, x.data, norms.data);
-    for (int64_t i = 0; i < rows * k; ++i) values.data[i] = std::numeric_limits<double>::infinity(), indices.data[i] = -1;
+    for (int64_t i = 0; i < rows * k; ++i) {
+      values.data[place + i] = std::numeric_limits<double>::infinity();
+      indices.data[place + i] = -1;
+    }
     /* No column passes a row of padding. */
     for (int64_t i = 0; i < padded; ++i) thresholds.data[i] = i < rows ? inf : -inf;
-    for (int64_t start = 0; start < columns.panels; start += columns.chunk) {
-      const int64_t stop = least(start + columns.chunk, columns.panels);
-      for (int64_t row = 0; row < padded; row += kRows)
-        for (int64_t panel = start; panel < stop; ++panel) {
-          Tile<T> t;
-          scores.tile(x.data + row * d, norms.data + row, columns.panel(b, panel), t);
-          for (int r = 0; r < kRows; ++r) {
-            Vec<T> lowest = t[r][0];
-            for (int v = 1; v < kVectors; ++v) lowest = min(lowest, t[r][v]);
-            if (__builtin_expect(!any_greater(splat(thresholds.data[row + r]), lowest), 1)) continue;
-            const int64_t i = row + r;
-            const Best best{values.data + i * k, indices.data + i * k, k};
-            alignas(64) T score[kPanel<T>];
-            for (int v = 0; v < kVectors; ++v) store(score + v * Lanes<T>::n, t[r][v]);
-            for (uint64_t passed = below<T>(t[r], thresholds.data[i]); passed; passed &= passed - 1) {
-              const int c = __builtin_ctzll(passed);
-              if (!(score[c] < thresholds.data[i])) continue;
-              const int64_t j = panel * kPanel<T> + c;
-              const double value = exact_cost(a, points + i * d, others + j * d) - (h ? (double)h[j] : 0.0);
-              if (!(value < best.worst())) continue;
-              best.insert(value, j);
-              thresholds.data[i] = margin.threshold(best.worst(), (double)norms.data[i], KIND == kFolded);
-            }
-          }
-        }
-    }
-    for (int64_t i = 0; i < rows; ++i) {
-      complete(a, h, indices.data + i * k);
-      for (int64_t c = 0; c < k; ++c) {
-        ((T *)a->out)[(b * a->n + first + i) * k + c] = (T)values.data[i * k + c];
-        a->indices[(b * a->n + first + i) * k + c] = indices.data[i * k + c];
+    for (int64_t start = begin; start < end; start += columns.chunk)
+      for (int64_t row = 0; row < padded; row += kRows) {
+        const Search<T, KIND> group{a, columns, margin, Scores<T, KIND>(a, T(1)), h, points + row * d, others,
+                                    x.data + row * d, norms.data + row, thresholds.data + row,
+                                    values.data + place + row * k, indices.data + place + row * k, b};
+        if (start == begin)
+          group.begin(start, looked, held.data);
+        else
+          group.over(start, least(start + columns.chunk, end));
       }
+  };
+  const int64_t share = (count * a->batch + most(a->threads, 1) - 1) / most(a->threads, 1);
+  const int64_t block = least(kBlock, most(kRows, padded_rows(share))), blocks = (count + block - 1) / block;
+  const int failed = in_parallel(a->batch * blocks * runs, a->threads, [&](int64_t task) {
+    const int64_t first = a->row_begin + task / runs % blocks * block;
+    search(task / runs / blocks, first, least(block, a->row_end - first), task % runs);
+  });
+  if (failed) return failed;
+  return in_parallel(a->batch, a->threads, [&](int64_t b) {
+    const T *h = a->h ? (const T *)a->h + b * a->h_step : nullptr;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t own = (b * runs * count + i) * k, to = (b * a->n + a->row_begin + i) * k;
+      const Best best{values.data + own, indices.data + own, k};
+      for (int64_t run = 1; run < runs; ++run)
+        for (int64_t c = 0; c < k; ++c) {
+          const int64_t at = own + run * count * k + c;
+          if (values.data[at] < best.worst()) best.insert(values.data[at], indices.data[at]);
+        }
+      complete(a, h, best.indices);
+      for (int64_t c = 0; c < k; ++c) ((T *)a->out)[to + c] = (T)best.values[c], a->indices[to + c] = best.indices[c];
     }
   });
 }

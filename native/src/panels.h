@@ -111,6 +111,50 @@ int over_blocks(const howfar_pairs *a, const Body &body, int64_t granule = kRows
   });
 }
 
+/* Sums over columns are taken over runs of a fixed number of panels and then over runs, so that few rows over many columns
+ * can be shared by threads and the bits are the same however they are. `body(problem, first row, rows, run, end, put)` sums
+ * the runs from `run` to `end` and calls put(run, i, c, sum) for its rows i and the `width` numbers c of a row, run after run;
+ * out is (batch, n, width). */
+template <class T, class Body>
+int over_runs(const howfar_pairs *a, int64_t width, int64_t most_rows, int64_t runs, const Body &body) {
+  const int64_t rows = a->row_end - a->row_begin, threads = most(a->threads, 1);
+  const int64_t share = (rows * a->batch + threads - 1) / threads, each = (share + most_rows - 1) / most_rows;
+  const int64_t block = most(kRows, ((share + each - 1) / each + kRows - 1) / kRows * kRows);
+  const int64_t blocks = (rows + block - 1) / block, tasks = a->batch * blocks;
+  T *out = (T *)a->out;
+  const auto at = [&](int64_t b, int64_t row) { return out + (b * a->n + row) * width; };
+  constexpr int64_t kPartial = 1 << 26; /* bytes that partial sums may take */
+  const int64_t partial = a->batch * rows * width;
+  if (tasks >= threads || runs == 1 || partial * runs * (int64_t)sizeof(T) > kPartial)
+    return in_parallel(tasks, a->threads, [&](int64_t task) {
+      const int64_t b = task / blocks, first = a->row_begin + task % blocks * block;
+      body(b, first, least(block, a->row_end - first), 0, runs, [&](int64_t run, int64_t i, int64_t c, T sum) {
+        T *to = at(b, first + i) + c;
+        *to = run ? *to + sum : sum;
+      });
+    });
+  const Buffer<T> sums(runs * partial);
+  const int failed = in_parallel(tasks * runs, a->threads, [&](int64_t task) {
+    const int64_t run = task % runs, b = task / runs / blocks, begin = task / runs % blocks * block;
+    T *to = sums.data + run * partial + (b * rows + begin) * width;
+    body(b, a->row_begin + begin, least(block, rows - begin), run, run + 1,
+         [&](int64_t, int64_t i, int64_t c, T sum) { to[i * width + c] = sum; });
+  });
+  for (int64_t b = 0; b < a->batch; ++b)
+    for (int64_t i = 0; i < rows * width; ++i) {
+      T sum = sums.data[b * rows * width + i];
+      for (int64_t run = 1; run < runs; ++run) sum += sums.data[run * partial + b * rows * width + i];
+      at(b, a->row_begin)[i] = sum;
+    }
+  return failed;
+}
+
+/* Panels in a run: a multiple of `unit` of them, and about 2^15 columns. */
+template <class T>
+int64_t run_panels(int64_t unit) {
+  return most(1, (1 << 15) / kPanel<T> / unit) * unit;
+}
+
 HOWFAR_INLINE int64_t padded_rows(int64_t rows) { return (rows + kRows - 1) / kRows * kRows; }
 
 /* What a panel holds: feature y'_k = feature (y_k - centre_k), bias = bias (h - [norm_in_bias] |y'|^2) + offset. */
@@ -189,8 +233,10 @@ struct Packed {
 
  private:
   static bool shared(const howfar_pairs *a) {
-    for (int64_t b = 1; b < a->batch; ++b)
-      if (a->scale[b] != a->scale[0]) return false;
+    /* Kernel sums scale their inner products only while packing. */
+    if (!a->parts || a->form == HOWFAR_FORM_INNER)
+      for (int64_t b = 1; b < a->batch; ++b)
+        if (a->scale[b] != a->scale[0]) return false;
     return a->batch == 1 || (a->y_step == 0 && (!a->h || a->h_step == 0) && (!a->v || a->v_step == 0));
   }
 

@@ -48,14 +48,8 @@ struct General {
   void tile(const T *x, const T *norms, const T *panel, T *out, T *slope) const;
 };
 
-/* profile(u) of a tile, in place. */
-template <class T>
-void apply_profile(const howfar_pairs *a, int64_t b, T *tile);
-
 extern template struct General<float>;
 extern template struct General<double>;
-extern template void apply_profile<float>(const howfar_pairs *, int64_t, float *);
-extern template void apply_profile<double>(const howfar_pairs *, int64_t, double *);
 
 /* FOLDED: everything is in the packed columns, a score is bias + <x, y'>, and what depends on the row alone is left to
  * the end. DIFFERENCE: bias + coefficient |x - y|^2. GENERAL: by way of memory. */

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from howfar._errors import BackendUnavailable, DomainError, complaint
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 ENVIRONMENT_SWITCH = "HOWFAR_NATIVE"
 ENVIRONMENT_ISA = "HOWFAR_ISA"
 
@@ -34,16 +34,23 @@ _KERNELS = ("softmin", "gibbs", "kernel_sum", "nearest")
 _forked = False
 
 
+class Part(ctypes.Structure):
+    """howfar_part: one summand of a kernel sum."""
+
+    _fields_ = (("exponent", ctypes.c_double), ("profile", ctypes.c_int32), ("result", ctypes.c_int32))
+
+
 class Pairs(ctypes.Structure):
     """howfar_pairs of native/include/howfar.h: one call."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "y", "h", "f", "v", "out", "averages", "indices", "scale")),
+        *((name, ctypes.c_void_p) for name in ("x", "y", "h", "f", "v", "out", "averages", "indices", "scale", "factor")),
+        ("part", ctypes.POINTER(Part)),
         *((name, ctypes.c_int64) for name in ("batch", "n", "m", "d", "q", "k")),
         *((name, ctypes.c_int64) for name in ("x_step", "y_step", "h_step", "f_step", "v_step")),
         *((name, ctypes.c_int64) for name in ("row_begin", "row_end")),
         *((name, ctypes.c_double) for name in ("exponent", "p")),
-        *((name, ctypes.c_int32) for name in ("form", "profile", "threads", "slope")),
+        *((name, ctypes.c_int32) for name in ("form", "threads", "parts", "results", "slope")),
     )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "Linear",
     "Polynomial",
     "RationalQuadratic",
+    "Stack",
     "Sum",
 ]
 
@@ -264,23 +265,11 @@ class Sum(Kernel):
 
     def __post_init__(self) -> None:
         """Refuse an empty sum."""
-        object.__setattr__(self, "kernels", tuple(self.kernels))
-        if not self.kernels:
-            raise DomainError(complaint("kernels", "at least one kernel", "none", "Pass howfar.kernels.Sum([...])."))
-        stranger = next((k for k in self.kernels if not isinstance(k, Kernel)), None)
-        if stranger is not None:
-            raise DomainError(
-                complaint("kernels", "objects of howfar.kernels", repr(stranger), "Pass howfar.kernels.Gaussian(s).")
-            )
+        object.__setattr__(self, "kernels", _several(self.kernels, "Sum"))
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum of the kernel matrices."""
-        bases = {base: _BASES[base](x, y) for base in sorted({k.base for k in _terms(self)})}
-        first, *rest = _terms(self)
-        total = first.profile(bases[first.base], x.shape[-1])
-        for kernel in rest:
-            total = total + kernel.profile(bases[kernel.base], x.shape[-1])
-        return total
+        return _total(self, _bases(_terms(self), x, y), x.shape[-1])
 
     def held(self, features: int) -> int:
         """What all terms hold."""
@@ -289,6 +278,61 @@ class Sum(Kernel):
     def diagonal(self, x: Tensor) -> Tensor:
         """The sum of the diagonals."""
         return torch.stack([k.diagonal(x) for k in _terms(self)]).sum(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Kernels side by side: `kernel_sum` gives one result for each, (..., K, n) or (..., K, n, B), from one pass.
+
+    Each distance that several of them share is computed once. No kernel itself, so what wants one takes no stack.
+
+    Example:
+        >>> import torch, howfar
+        >>> x = torch.tensor([[0.0], [2.0]])
+        >>> howfar.ops.kernel_sum(x, x, torch.tensor([1.0, 0.0]), kernel=Stack([Gaussian(1.0), Gaussian(2.0)]))
+        tensor([[1.0000, 0.1353],
+                [1.0000, 0.6065]])
+    """
+
+    kernels: tuple[Kernel, ...]
+    name: ClassVar[str] = "stack"
+
+    def __post_init__(self) -> None:
+        """Refuse an empty stack."""
+        object.__setattr__(self, "kernels", _several(self.kernels, "Stack"))
+
+    def matrix(self, x: Tensor, y: Tensor) -> Tensor:
+        """All kernel matrices: (..., n, d), (..., m, d) -> (..., K, n, m)."""
+        bases = _bases(tuple(term for kernel in self.kernels for term in _terms(kernel)), x, y)
+        return torch.stack([_total(kernel, bases, x.shape[-1]) for kernel in self.kernels], -3)
+
+    def held(self, features: int) -> int:
+        """What all kernels hold."""
+        return sum(kernel.held(features) for kernel in self.kernels)
+
+
+def _several(kernels: Iterable[Kernel], owner: str) -> tuple[Kernel, ...]:
+    kernels = tuple(kernels)
+    if not kernels:
+        raise DomainError(complaint("kernels", "at least one kernel", "none", f"Pass howfar.kernels.{owner}([...])."))
+    stranger = next((k for k in kernels if not isinstance(k, Kernel)), None)
+    if stranger is not None:
+        raise DomainError(
+            complaint("kernels", "objects of howfar.kernels", repr(stranger), "Pass howfar.kernels.Gaussian(s).")
+        )
+    return kernels
+
+
+def _bases(terms: tuple[Kernel, ...], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    return {base: _BASES[base](x, y) for base in sorted({k.base for k in terms})}
+
+
+def _total(kernel: Kernel, bases: dict[str, Tensor], features: int) -> Tensor:
+    first, *rest = _terms(kernel)
+    total = first.profile(bases[first.base], features)
+    for term in rest:
+        total = total + term.profile(bases[term.base], features)
+    return total
 
 
 def _terms(kernel: Kernel) -> tuple[Kernel, ...]:

@@ -7,6 +7,7 @@ absolute differences or of their powers, or the inner product.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -212,31 +213,51 @@ def why_not_these(*tensors: Tensor) -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Part:
+    """A summand of a kernel sum: a profile of u, added to one of the results.
+
+    Attributes:
+        profile: one of PROFILES.
+        exponent: of u, or of the profile.
+        result: which one; parts come in rising order of it.
+    """
+
+    profile: str
+    exponent: float
+    result: int = 0
+
+
 def run(
     kernel: str,
     clouds: Clouds,
     *,
-    scale: Tensor,  # (...)
+    scale: Tensor,  # (...); of a kernel sum (..., parts)
+    factor: Tensor | None = None,  # (..., parts)
     h: Tensor | None = None,  # (..., m)
     f: Tensor | None = None,  # (..., n)
     v: Tensor | None = None,  # (..., m, q)
     k: int = 0,
-    profile: str = "exp",
-    exponent: float | None = None,
+    parts: Sequence[Part] = (),
     slope: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One reduction, in pieces short enough to be interrupted: its result, and averages or indices beside it."""
     x, y = clouds.x, clouds.y
     dtype, batch, (n, d), m = x.dtype, x.shape[:-2], x.shape[-2:], y.shape[-2]
     q = 0 if v is None else v.shape[-1]
-    columns = {"softmin": (), "nearest": (k,)}.get(kernel, (q,))
+    results = parts[-1].result + 1 if parts else 1
+    columns = {"softmin": (), "nearest": (k,), "gibbs": (q,)}.get(kernel, (results, q))
     out = x.new_empty(*batch, n, *columns)
     beside: Tensor | None = None
     if kernel == "softmin" and q:
         beside = x.new_empty(*batch, n, q)
     if kernel == "nearest":
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
-    scales = scale.to(torch.float64).expand(batch).contiguous()
+    each = len(parts) or 1
+    scales, factors = (
+        t.to(torch.float64).expand((*batch, each) if parts else batch).contiguous()
+        for t in (scale, scale if factor is None else factor)
+    )
     held = {"x": _flat(x, 2), "y": _flat(y, 2)}
     for name, tensor, axes in (("h", h, 1), ("f", f, 1), ("v", v, 2)):
         if tensor is not None:
@@ -244,16 +265,18 @@ def run(
     size = dtype.itemsize
     addresses = {name: (tensor.data_ptr(), step) for name, (tensor, step) in held.items()}
     call = _native.Pairs(
-        n=n, m=m, d=d, q=q, k=k, exponent=clouds.exponent if exponent is None else exponent, p=clouds.p,
-        form=FORMS[clouds.form], profile=PROFILES[profile], slope=slope, threads=_native.threads(),
+        n=n, m=m, d=d, q=q, k=k, exponent=clouds.exponent, p=clouds.p, form=FORMS[clouds.form],
+        part=(_native.Part * each)(*(_native.Part(p.exponent, PROFILES[p.profile], p.result) for p in parts)),
+        parts=len(parts), results=results, slope=slope, threads=_native.threads(),
         **{f"{name}_step": step for name, (_, step) in addresses.items()},
     )  # fmt: skip
     width = math.prod(columns)
-    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, q) / call.threads):
+    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, each, results * q) / call.threads):
         for name, (address, step) in addresses.items():
             setattr(call, name, address + problem * step * size)
         call.out = out.data_ptr() + problem * n * width * size
-        call.scale = scales.data_ptr() + 8 * problem
+        call.scale = scales.data_ptr() + 8 * each * problem
+        call.factor = factors.data_ptr() + 8 * each * problem
         if kernel == "softmin" and beside is not None:
             call.averages = beside.data_ptr() + problem * n * q * size
         if kernel == "nearest" and beside is not None:
@@ -271,11 +294,11 @@ def _flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
     return tensor.contiguous(), tensor.shape[batch:].numel()
 
 
-def _seconds(clouds: Clouds, q: int) -> float:
+def _seconds(clouds: Clouds, exponentials: int, columns: int) -> float:
     """About how long one row takes on one thread of a slow processor."""
     x = clouds.x
     each = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}.get(clouds.form, 1.0)
-    work = clouds.y.shape[-2] * (each * x.shape[-1] + 12 + q)
+    work = clouds.y.shape[-2] * (each * x.shape[-1] + 12 * exponentials + columns)
     return work * (x.dtype.itemsize / 4) / _SPEED[_native.instruction_set() or "portable"]
 
 

@@ -18,7 +18,7 @@ _MOST_COLUMNS = 64
 
 @dataclass(frozen=True)
 class Term:
-    """sign profile(u; scale, exponent), a summand that is one call.
+    """sign profile(u; scale, exponent), a summand of one of the results.
 
     Attributes:
         base: u, and the exponent that belongs to the profile.
@@ -26,6 +26,7 @@ class Term:
         scale: a number, or one for each element of the batch (..., 1, 1).
         sign: a factor on the whole, as `scale`.
         sharp: whether `scale` sets how precise u has to be.
+        result: which of the kernels of a stack it belongs to.
     """
 
     base: Base
@@ -33,9 +34,13 @@ class Term:
     scale: float | Tensor
     sign: float | Tensor = 1.0
     sharp: bool = True
+    result: int = 0
 
 
-def why_unavailable(summand: kernels.Kernel | Cost, *tensors: Tensor) -> str | None:
+Summand = kernels.Kernel | kernels.Stack | Cost
+
+
+def why_unavailable(summand: Summand, *tensors: Tensor) -> str | None:
     """Why this kernel on these tensors goes another way; None where it can be computed here."""
     terms = terms_of(summand, 1)
     if isinstance(terms, str):
@@ -43,17 +48,23 @@ def why_unavailable(summand: kernels.Kernel | Cost, *tensors: Tensor) -> str | N
     return compiled.why_not_these(*tensors) or _native.why_no_kernels()
 
 
-def terms_of(summand: kernels.Kernel | Cost, features: int) -> list[Term] | str:
+def terms_of(summand: Summand, features: int) -> list[Term] | str:
     """The kernel as a sum of calls, or why it is none."""
     if isinstance(summand, Cost):
         base = compiled.base_of(summand)
         return base if isinstance(base, str) else [Term(base, "power", 1.0, sharp=False)]
+    if isinstance(summand, kernels.Stack):
+        stacked = [terms_of(kernel, features) for kernel in summand.kernels]
+        return _joined([t if isinstance(t, str) else [replace(s, result=r) for s in t] for r, t in enumerate(stacked)])
     if type(summand) is kernels.Sum:
-        parts = [terms_of(kernel, features) for kernel in summand.kernels]
-        reason = next((part for part in parts if isinstance(part, str)), None)
-        return reason if reason is not None else [t for part in parts if not isinstance(part, str) for t in part]
+        return _joined([terms_of(kernel, features) for kernel in summand.kernels])
     term = _term(summand, features)
     return [term] if term is not None else f"the kernel {summand.name!r} is not one of the compiled ones"
+
+
+def _joined(parts: list[list[Term] | str]) -> list[Term] | str:
+    reason = next((part for part in parts if isinstance(part, str)), None)
+    return reason if reason is not None else [t for part in parts if not isinstance(part, str) for t in part]
 
 
 def _term(kernel: kernels.Kernel, features: int) -> Term | None:
@@ -80,24 +91,24 @@ def forward(
     x: Tensor,
     y: Tensor,
     w: Tensor,
-    summand: kernels.Kernel | Cost,
+    summand: Summand,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """sum_j k(x_i, y_j) w_jb: (..., n, B); nothing is kept for the derivative."""
+    """sum_j k(x_i, y_j) w_jb: (..., n, B), or (..., K, n, B) of a stack; nothing is kept for the derivative."""
     terms = terms_of(summand, x.shape[-1])
     assert not isinstance(terms, str)
     total: Tensor | None = None
-    for term in terms:
-        part = _sum(term, _arranged(term, x, y, wide=False), w).to(x.dtype)
+    for clouds, group in _groups(terms, x, y, wide=False):
+        part = _sums(group, clouds, w, terms[-1].result + 1).to(x.dtype)
         total = part if total is None else total + part
     assert total is not None
-    return total, ()
+    return (total if isinstance(summand, kernels.Stack) else total.squeeze(-3)), ()
 
 
 def gradient(
     wanted: tuple[bool, ...],
     grad: Tensor,
     inputs: tuple[Tensor, ...],
-    summand: kernels.Kernel | Cost,
+    summand: Summand,
 ) -> tuple[Tensor | None, ...] | None:
     """The vector-Jacobian product in x, y and w; None where this kernel has none here."""
     x, y, w = inputs
@@ -108,19 +119,24 @@ def gradient(
     if (in_x or in_y) and not (wide_enough and all(term.base.radial for term in terms)):
         return None
     totals: list[Tensor | None] = [None, None, None]
-    for term in terms:
-        clouds = _arranged(term, x, y, wide=False)
-        if in_w:
-            _add(totals, 2, _sum(term, clouds.swapped(), grad))
-        if in_x or in_y:
-            slope = _slope(term)
-            # Steep slopes beside coincident points, and points far apart for the width, cancel beyond float32.
-            wide = not clouds.gentle or term.base.exponent != 1
-            clouds = _arranged(slope, x, y, wide=wide)
-            if in_x:
-                _add(totals, 0, _pull(slope, clouds, w, grad))
-            if in_y:
-                _add(totals, 1, _pull(slope, clouds.swapped(), grad, w))
+    stacked = isinstance(summand, kernels.Stack)
+    for result in range(terms[-1].result + 1):
+        own = [replace(term, result=0) for term in terms if term.result == result]
+        pull = grad[..., result, :, :] if stacked else grad
+        slopes: dict[bool, list[Term]] = {}
+        for clouds, group in _groups(own, x, y, wide=False):
+            if in_w:
+                _add(totals, 2, _sums(group, clouds.swapped(), pull).squeeze(-3))
+            for term in group:
+                # Steep slopes beside coincident points, and points far apart for the width, cancel beyond float32.
+                wide = not clouds.gentle or term.base.exponent != 1
+                slopes.setdefault(wide, []).append(_slope(term))
+        for wide, of_width in slopes.items() if in_x or in_y else ():
+            for clouds, group in _groups(of_width, x, y, wide=wide):
+                if in_x:
+                    _add(totals, 0, _pull(group, clouds, w, pull))
+                if in_y:
+                    _add(totals, 1, _pull(group, clouds.swapped(), pull, w))
     return tuple(t.to(like.dtype) if t is not None else None for t, like in zip(totals, inputs, strict=True))
 
 
@@ -141,13 +157,13 @@ def _slope(term: Term) -> Term:
     return replace(term, base=replace(term.base, exponent=e - 1, factor=1.0), sign=factor)
 
 
-def _pull(slope: Term, clouds: Clouds, w: Tensor, grad: Tensor) -> Tensor:
+def _pull(slopes: list[Term], clouds: Clouds, w: Tensor, grad: Tensor) -> Tensor:
     """sum_b grad_ib sum_j slope(u_ij) w_jb (x_i - y_j)."""
     centre = clouds.y.mean(-2, keepdim=True)
     rows, columns = (clouds.x - centre) * clouds.unit, (clouds.y - centre) * clouds.unit
     w, grad = w.to(rows.dtype), grad.to(rows.dtype)
     with_points = w.unsqueeze(-1) * torch.cat([torch.ones_like(columns[..., :1]), columns], -1).unsqueeze(-2)
-    sums = _sum(slope, clouds, with_points.flatten(-2)).unflatten(-1, with_points.shape[-2:])
+    sums = _sums(slopes, clouds, with_points.flatten(-2)).squeeze(-3).unflatten(-1, with_points.shape[-2:])
     pulls: Tensor = grad.unsqueeze(-1) * (rows.unsqueeze(-2) * sums[..., :1] - sums[..., 1:])
     return pulls.sum(-2)
 
@@ -164,17 +180,45 @@ def _arranged(term: Term, x: Tensor, y: Tensor, *, wide: bool) -> Clouds:
         if term.profile == "rational":
             # The exponent is outside of u here.
             base = replace(base, exponent=1.0)
-    clouds = compiled.arrange(base, x, y, sharpness, wide=wide)
-    return replace(clouds, exponent=term.base.exponent)
+    return compiled.arrange(base, x, y, sharpness, wide=wide)
 
 
-def _sum(term: Term, clouds: Clouds, w: Tensor) -> Tensor:
+def _groups(terms: list[Term], x: Tensor, y: Tensor, *, wide: bool) -> list[tuple[Clouds, list[Term]]]:
+    """The terms by what they share: one base quantity in one precision, in the form that the most delicate of them needs."""
+    found: dict[object, tuple[Clouds, list[Term]]] = {}
+    for term in terms:
+        clouds = _arranged(term, x, y, wide=wide)
+        shared = term.base.kind in ("squared", "cityblock") and clouds.unit == 1
+        key = (term.base.kind, term.base.directions, clouds.x.dtype) if shared else len(found)
+        if key in found:
+            before, group = found[key]
+            form = clouds.form if before.form == clouds.form else "difference"
+            found[key] = (replace(before, form=form, gentle=before.gentle and clouds.gentle), [*group, term])
+        else:
+            found[key] = (clouds, [term])
+    return list(found.values())
+
+
+def _sums(terms: list[Term], clouds: Clouds, w: Tensor, count: int = 1) -> Tensor:
+    """(..., count, n, B): every term in one pass, and zero where a result has none."""
     batch = clouds.x.shape[:-2]
-    scale = term.scale
-    if isinstance(scale, Tensor):
-        scales = scale.double()[..., 0, 0].expand(batch)
-    else:
-        scales = torch.tensor(scale, dtype=torch.float64).expand(batch)
-    out = compiled.run("kernel_sum", clouds, scale=scales, v=w, profile=term.profile)[0]
-    factor = term.sign * clouds.factor
-    return out if isinstance(factor, float) and factor == 1 else out * factor
+    results = sorted({term.result for term in terms})
+    parts = [compiled.Part(term.profile, term.base.exponent, results.index(term.result)) for term in terms]
+    scale, factor = (
+        _side_by_side(values, batch)
+        for values in ([term.scale for term in terms], [term.sign * clouds.factor for term in terms])
+    )
+    out = compiled.run("kernel_sum", clouds, scale=scale, factor=factor, v=w, parts=parts)[0].movedim(-2, -3)
+    if len(results) == count:
+        return out
+    every = out.new_zeros(*batch, count, *out.shape[-2:])
+    every[..., results, :, :] = out
+    return every
+
+
+def _side_by_side(values: list[float | Tensor], batch: torch.Size) -> Tensor:
+    """Numbers, or tensors (..., 1, 1) of them, as one tensor (..., K)."""
+    if not any(isinstance(value, Tensor) for value in values):
+        return torch.tensor(values, dtype=torch.float64)
+    flat = [value[..., 0, 0] if isinstance(value, Tensor) else torch.tensor(value) for value in values]
+    return torch.stack([value.double().expand(batch) for value in flat], -1)

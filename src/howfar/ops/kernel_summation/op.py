@@ -19,9 +19,9 @@ def kernel_sum(
     y: Any,  # (..., m, d)
     w: Any,  # (..., m) or (..., m, B)
     *,
-    kernel: str | kernels.Kernel | costs.Cost,
+    kernel: str | kernels.Kernel | kernels.Stack | costs.Cost,
     backend: str = "auto",
-) -> Tensor:  # (..., n) or (..., n, B)
+) -> Tensor:  # (..., n) or (..., n, B); (..., K, n) or (..., K, n, B) of a stack
     """sum_j k(x_i, y_j) w_j, one number (or B of them) for each row of x.
 
     Linear memory; exact first and second derivatives in x, y and w.
@@ -31,7 +31,8 @@ def kernel_sum(
         y: points (..., m, d).
         w: weights (..., m), or B columns of them (..., m, B): with a batch axis in x or y, w has the batch axis
             too; w is read as columns when it has one axis more than the points have batch axes plus one.
-        kernel: a name, or an object of `howfar.kernels`; a cost object sums costs.
+        kernel: a name, or an object of `howfar.kernels`; a cost object sums costs. `kernels.Sum` and, with a result for
+            each of its K kernels, `kernels.Stack` compute what their kernels share once.
         backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
 
     Raises:
@@ -65,12 +66,12 @@ def kernel_sum(
         )
     batch = _checks.check_batch(batch, w.shape[:-2], "x", "w")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
-    summand = kernel if isinstance(kernel, costs.Cost) else kernels.resolve(kernel)
+    summand = kernel if isinstance(kernel, costs.Cost | kernels.Stack) else kernels.resolve(kernel)
     (x, y, w), dtype = working(
         x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
     )
     rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)
-    closed = isinstance(summand, kernels.Kernel) or summand.batched
+    closed = summand.batched if isinstance(summand, costs.Cost) else True
     held = summand.held(x.shape[-1])
     native: dict[str, Any] = {}
     reason = lambda: cpu.why_unavailable(summand, x, y, w)

@@ -21,6 +21,10 @@ _FEW_FEATURES = 8
 """Up to here differences cost little, and the margin of their rounding is small beside every distance."""
 
 
+_FEW_ROWS = 16
+"""Up to here the centre and the norms of y cost more than a product saves."""
+
+
 def why_unavailable(cost: Cost, k: int, *tensors: Tensor) -> str | None:
     """Why this cost on these tensors goes another way; None where it can be computed here."""
     base = compiled.base_of(cost)
@@ -37,7 +41,7 @@ def nearest(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: Cost) -> tuple
     assert isinstance(base, Base)
     clouds = compiled.arrange(base, x, y, None)
     if base.kind == "squared":
-        product = base.exponent == 1 and x.shape[-1] > _FEW_FEATURES
+        product = base.exponent == 1 and x.shape[-1] > _FEW_FEATURES and x.shape[-2] > _FEW_ROWS
         given = base.directions or clouds.unit != 1
         left, right = (clouds.x, clouds.y) if given else (x, y)
         clouds = replace(clouds, x=left, y=right, form="product" if product else "difference")
