@@ -54,16 +54,13 @@ def _is_large(problem: LinearProblem) -> bool:
 def _coarser(problem: LinearProblem) -> LinearProblem:
     geometry = problem.geometry
     assert isinstance(geometry, PointCloud)
-    x_order, y_order = geometry.orders or (None, None)
-    ordered = geometry.orders is not None
-    x = x_order.points(geometry.x) if x_order else geometry.x
-    y = y_order.points(geometry.y) if y_order else geometry.y
-    a = x_order.numbers(problem.a) if x_order else problem.a
-    b = y_order.numbers(problem.b) if y_order else problem.b
-    x, a = _stand_ins(x, a, ordered)
-    y, b = (x, a) if problem.symmetric else _stand_ins(y, b, ordered)
-    small = replace(problem, geometry=PointCloud(x, y, geometry.cost, geometry.backend), a=a, b=b)
-    return arranged(small) if ordered else small
+    orders = geometry.arranged().orders if geometry.x.shape[-1] <= _MOST_FEATURES else None
+    x, y, a, b = geometry.x, geometry.y, problem.a, problem.b
+    if orders is not None:
+        x, a, y, b = orders[0].points(x), orders[0].numbers(a), orders[1].points(y), orders[1].numbers(b)
+    x, a = _stand_ins(x, a, orders is not None)
+    y, b = (x, a) if problem.symmetric else _stand_ins(y, b, orders is not None)
+    return arranged(replace(problem, geometry=PointCloud(x, y, geometry.cost, geometry.backend), a=a, b=b))
 
 
 def _stand_ins(points: Tensor, weights: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
