@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from howfar import _native, costs, kernels, ops
+from howfar import costs, kernels, ops
 from howfar.ops import compiled
 from howfar.ops.soft_minimum import cpu as soft_minimum
 

@@ -52,7 +52,8 @@ def spatial_order(x: Tensor) -> Order:
     extent = (x.amax(-2, keepdim=True) - low).amax(-1, keepdim=True)
     cells = 2**bits * ((x - low) / torch.where(extent > 0, extent, 1))
     index = _curve(list(cells.long().clamp_(0, 2**bits - 1).unbind(-1)), bits).argsort(-1)
-    rank = torch.empty_like(index).scatter_(-1, index, torch.arange(index.shape[-1]).expand(index.shape))
+    places = torch.arange(index.shape[-1], device=index.device)
+    rank = torch.empty_like(index).scatter_(-1, index, places.expand(index.shape))
     return Order(index, rank)
 
 

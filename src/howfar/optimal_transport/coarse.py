@@ -1,7 +1,7 @@
 """From coarse to fine: a first guess of the potentials of large clouds, from clouds that stand for them.
 
-Every run of points becomes one point with the mass of the run; where the points lie along a curve that keeps
-neighbours together it is their mean, else one of them. The potentials of these clouds extend to all points by one
+Every run of points becomes one point with the mass of the run: in few dimensions the mean of the run, along a curve
+that keeps neighbours together, else its first point. The potentials of these clouds extend to all points by one
 soft minimum. The guess is only where the solver starts: what it promises is measured on all points.
 """
 
@@ -13,15 +13,18 @@ import torch
 from torch import Tensor
 
 from howfar.geometry import PointCloud
+from howfar.geometry.spatial_order import spatial_order
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution
 
 _MOST_FEATURES = 3
-"""Of points whose order in space is worth its making."""
+"""Of points that have neighbours along a curve."""
 _MANY_PAIRS = 2**23
 """Below, a solve takes less time than what it would start from."""
+_FEWEST = 256
+"""Points of the smaller side, below which there is little to leave out of it."""
 _FAR = 128.0
-"""Costs in units of the temperature, from which the farthest points of a cloud say nothing to each other."""
+"""The largest cost in units of the temperature, from which on far points say nothing to each other."""
 _RUN = 4
 """Points that one stands for."""
 
@@ -48,27 +51,23 @@ def guess(problem: LinearProblem, solver: Sinkhorn) -> Tensor | None:
 
 def _is_large(problem: LinearProblem) -> bool:
     n, m = problem.geometry.shape
-    return n * m * problem.geometry.batch.numel() >= _MANY_PAIRS and min(n, m) > 64 * _RUN
+    return n * m >= _MANY_PAIRS and min(n, m) > _FEWEST
 
 
 def _coarser(problem: LinearProblem) -> LinearProblem:
     geometry = problem.geometry
     assert isinstance(geometry, PointCloud)
-    x_order, y_order = geometry.orders or (None, None)
-    ordered = geometry.orders is not None
-    x = x_order.points(geometry.x) if x_order else geometry.x
-    y = y_order.points(geometry.y) if y_order else geometry.y
-    a = x_order.numbers(problem.a) if x_order else problem.a
-    b = y_order.numbers(problem.b) if y_order else problem.b
-    x, a = _stand_ins(x, a, ordered)
-    y, b = (x, a) if problem.symmetric else _stand_ins(y, b, ordered)
-    small = replace(problem, geometry=PointCloud(x, y, geometry.cost, geometry.backend), a=a, b=b)
-    return arranged(small) if ordered else small
+    orders = geometry.arranged().orders if geometry.x.shape[-1] <= _MOST_FEATURES else None
+    x, y, a, b = geometry.x, geometry.y, problem.a, problem.b
+    if orders is not None:
+        x, a, y, b = orders[0].points(x), orders[0].numbers(a), orders[1].points(y), orders[1].numbers(b)
+    x, a = _stand_ins(x, a, orders is not None)
+    y, b = (x, a) if problem.symmetric else _stand_ins(y, b, orders is not None)
+    return arranged(replace(problem, geometry=PointCloud(x, y, geometry.cost, geometry.backend), a=a, b=b))
 
 
 def _stand_ins(points: Tensor, weights: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
-    n, d = points.shape[-2:]
-    whole = n // _RUN * _RUN
+    whole = points.shape[-2] // _RUN * _RUN
     runs = points[..., :whole, :].unflatten(-2, (-1, _RUN))
     masses = weights[..., :whole].unflatten(-1, (-1, _RUN)).clone()
     masses[..., -1, -1] += weights[..., whole:].sum(-1)
@@ -81,9 +80,11 @@ def _stand_ins(points: Tensor, weights: Tensor, mean: bool) -> tuple[Tensor, Ten
 
 def _extended(problem: LinearProblem, coarse: LinearProblem, solution: Solution) -> Tensor:
     fine, small = problem.geometry, coarse.geometry
-    assert isinstance(fine, PointCloud) and isinstance(small, PointCloud)
+    assert isinstance(fine, PointCloud)
+    assert isinstance(small, PointCloud)
     across = PointCloud(small.x, fine.y, fine.cost, fine.backend)
     if fine.orders is not None:
-        across = replace(across, orders=((small.orders or small.arranged().orders)[0], fine.orders[1]))
+        columns = small.orders[0] if small.orders is not None else spatial_order(small.x)
+        across = replace(across, orders=(columns, fine.orders[1]))
     soft = across.softmin(coarse.shifted_x(solution.f), problem.eps, "y")
     return problem.damping(problem.eps) * soft
