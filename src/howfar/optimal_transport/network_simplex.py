@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from howfar import _native
+from howfar._progress import Progress
 
 _SECONDS_A_CALL = 0.1
 """So that an interrupt is answered."""
@@ -56,10 +57,10 @@ class NetworkSimplex:
         if self._library.howfar_flow_start(self._flow, key.data_ptr()):
             raise MemoryError
 
-    def solve(self, tolerance: float) -> None:
+    def solve(self, tolerance: float, progress: Progress) -> None:
         """Pivots until no arc prices below -tolerance times the largest dual."""
         while not self._library.howfar_flow_solve(self._flow, _SECONDS_A_CALL, tolerance):
-            pass
+            progress("network simplex")
 
     def raise_artificial(self, big: float) -> None:
         """Another cost of the artificial path."""
