@@ -22,12 +22,13 @@ HOWFAR_API void howfar_flow_raise(howfar_flow *flow, double big);
 /* Adds arcs i -> j with their costs. 0, or -1 when memory could not be had. */
 HOWFAR_API int32_t howfar_flow_add(howfar_flow *flow, int64_t count, const int32_t *i, const int32_t *j, const double *cost);
 
-/* The first basis: mass is sent greedily along the arcs in rising order of `key` (one for each arc). */
+/* The first basis: mass is sent greedily along the arcs in rising order of `key` (one for each arc). Once, before solve. */
 HOWFAR_API int32_t howfar_flow_start(howfar_flow *flow, const double *key);
 
-/* At most max_pivots pivots of the network simplex; arcs enter while their reduced cost is below -tolerance times the
- * largest dual. Returns how many were made: fewer than max_pivots when the basis is optimal over the arcs that there are. */
-HOWFAR_API int64_t howfar_flow_solve(howfar_flow *flow, int64_t max_pivots, double tolerance);
+/* Pivots of the network simplex for about so many seconds; arcs enter while their reduced cost is below -tolerance times
+ * the largest dual. 1 when the basis is optimal over the arcs that there are, 0 when it is to be called again: the pivots
+ * are the same, however they are shared out among calls. */
+HOWFAR_API int32_t howfar_flow_solve(howfar_flow *flow, double seconds, double tolerance);
 
 /* Duals f (n), g (m) with f_i + g_j <= cost_ij + tolerance on every arc. */
 HOWFAR_API void howfar_flow_duals(const howfar_flow *flow, double *f, double *g);

@@ -189,8 +189,8 @@ def _declare(loaded: ctypes.CDLL) -> None:
     loaded.howfar_flow_raise.restype = None
     loaded.howfar_flow_add.argtypes = (pointer, count, pointer, pointer, pointer)
     loaded.howfar_flow_start.argtypes = (pointer, pointer)
-    loaded.howfar_flow_solve.argtypes = (pointer, count, number)
-    loaded.howfar_flow_solve.restype = count
+    loaded.howfar_flow_solve.argtypes = (pointer, number, number)
+    loaded.howfar_flow_solve.restype = ctypes.c_int32
     loaded.howfar_flow_duals.argtypes = (pointer, pointer, pointer)
     loaded.howfar_flow_duals.restype = None
     loaded.howfar_flow_read.argtypes = (pointer, pointer, pointer, pointer)

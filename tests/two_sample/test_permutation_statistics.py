@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -159,30 +156,24 @@ def test_bad_calls(call, message):
 
 
 @pytest.mark.slow
-def test_memory_of_many_labels_is_that_of_their_bits():
-    program = """
-import resource, torch
+def test_memory_of_many_labels_is_that_of_their_bits(peak_growth):
+    preparation = """
+import torch
 from howfar.two_sample import energy_null
 points, labels = torch.randn(200, 2), torch.rand(200, 2_000_000) < 0.5
-before = (int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) if __import__('sys').platform == 'linux' else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-energy_null(points, labels)
-print((int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) if __import__('sys').platform == 'linux' else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) - before)
 """
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(out.stdout) < 2_200_000, "kB: in float64 the labels alone would have 3.2 GB"
+    assert peak_growth(preparation, "energy_null(points, labels)") < 2_150, (
+        "MiB: in float64 the labels alone would have 3.2 GB"
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("null", ["energy_null", "mmd2_null", "mmd_fuse_null"])
-def test_memory_is_that_of_the_labels(null):
-    program = f"""
-import resource, torch
+def test_memory_is_that_of_the_labels(null, peak_growth):
+    preparation = f"""
+import torch
 from howfar.two_sample import {null}, permutations
 points, labels = torch.randn(16_000, 2), permutations(8_000, 8_000, 15, torch.Generator())
 {null}(points[:64], labels[7_968:8_032])
-before = (int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) if __import__('sys').platform == 'linux' else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-{null}(points, labels)
-print((int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) if __import__('sys').platform == 'linux' else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) - before)
 """
-    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(out.stdout) < 250_000, "kB: one (N, N) float32 matrix alone has 1 GB"
+    assert peak_growth(preparation, f"{null}(points, labels)") < 245, "MiB: one (N, N) float32 matrix alone has 1 GB"

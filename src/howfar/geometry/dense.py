@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -49,7 +50,10 @@ class DenseCost:
 
     def softmin(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """-eps log sum exp((h - C) / eps) over the other side."""
-        return -eps.unsqueeze(-1) * torch.logsumexp(self._scores(h, eps, side), -1)
+        scores = self._scores(h, eps, side)
+        # An exponential that underflows takes ten times as long, and adds nothing to a sum that is at least 1.
+        least = scores.detach().amax(-1, keepdim=True) + 0.9 * math.log(torch.finfo(scores.dtype).tiny)
+        return -eps.unsqueeze(-1) * torch.logsumexp(torch.maximum(scores, least), -1)
 
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""
@@ -68,8 +72,18 @@ class DenseCost:
 
     def nearest(self, h: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
         """The k smallest C - h over the other side, and their indices; ties by the smaller index."""
-        values, indices = torch.sort(self._rows(side) - h.unsqueeze(-2), dim=-1, stable=True)
-        return values[..., :k], indices[..., :k]
+        scores = self._rows(side) - h.unsqueeze(-2)
+        values, indices = torch.topk(scores, k, dim=-1, largest=False)
+        within = scores <= values[..., -1:]
+        if bool((within.sum(-1) > k).any()):
+            # Of those that tie for the last place the smaller indices have it.
+            tied = scores == values[..., -1:]
+            within &= ~tied | (tied.cumsum(-1) <= k - (within & ~tied).sum(-1, keepdim=True))
+            indices = within.nonzero()[..., -1].reshape(indices.shape)
+        else:
+            indices = torch.sort(indices, dim=-1).values
+        values, order = torch.sort(scores.gather(-1, indices), dim=-1, stable=True)
+        return values, indices.gather(-1, order)
 
     def matrix(self) -> Tensor:
         """C itself."""

@@ -5,11 +5,16 @@ simplex solves the transportation problem on those; a pass over all pairs looks 
 adds them, and the simplex goes on. When no arc is left the duals are feasible for the whole problem, and equal the value:
 the plan is optimal, and proved to be. The dense matrix never exists.
 
+The simplex sees the costs relative to feasible duals made of those potentials: then all that matters is small, and the
+first basis, from the cheapest arcs, is near to the best one. Between uniform clouds in the unit cube, one thread takes
+1 s at n = m = 10 000 (weighted: 2 s), 10 s at 40 000 and 95 s at 100 000, in 0.6 GB.
+
 Without the compiled library POT's network simplex runs on the dense matrix.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
@@ -19,6 +24,8 @@ from torch import Tensor
 
 from howfar import _native
 from howfar._errors import DomainError, NotConverged, complaint, warn
+from howfar._progress import Progress
+from howfar.geometry.protocol import Side
 from howfar.optimal_transport import dense_simplex
 from howfar.optimal_transport.network_simplex import NetworkSimplex
 from howfar.optimal_transport.problem import LinearProblem
@@ -31,13 +38,20 @@ _SHORTLIST = 12
 """Arcs kept for each point at first; more cost the simplex time, fewer cost rounds of pricing."""
 _PRICED = 4
 """Violated arcs added for each point in one round."""
+_TURNS = 4
+"""Rounds after which that number is doubled."""
+_MOST_PRICED = 128
 _GUIDE = Sinkhorn(tol=1e-2, max_iter=100)
 _GUIDE_EPS = 2e-3
 """Temperature of the guiding potentials, as a share of the largest cost: coarse, as only a ranking is wanted."""
 _TOLERANCE = 1e-13
 """What counts as zero among reduced costs, as a share of the largest dual."""
+_HEADROOM = 1e4
+"""How far above what a plan has to pay a dual may be, and leave it its digits."""
 _SMALLEST_BIG = 1e-9
-"""The artificial cost at first, as a share of the largest cost, where points lie on points."""
+"""The artificial cost at first, as a share of the largest cost, where every point lies on another."""
+_GAP = 1e-9
+"""Between plan and duals, as a share of the value: what an optimum may claim."""
 _SINGLE = 1e30
 """Costs up to which float32 does for the guide."""
 _MASS = 2**60
@@ -85,7 +99,8 @@ def solve(problem: LinearProblem) -> tuple[Tensor, SparsePlan, Status, Tensor]:
     """
     batch = problem.geometry.batch
     flat = _flattened(problem)
-    solved = [_one(p) for p in flat]
+    with Progress("exact transport") as progress:
+        solved = [_one(p, progress) for p in flat]
     f = torch.stack([s.f for s in solved]).reshape(*batch, -1)
     g = torch.stack([s.g for s in solved]).reshape(*batch, -1)
     plan = SparsePlan(f, g, tuple(s.entry for s in solved))
@@ -130,7 +145,7 @@ def _paid(problem: LinearProblem, entry: tuple[Tensor, Tensor, Tensor]) -> Tenso
 
 
 @torch.no_grad()
-def _one(problem: LinearProblem) -> _Solved:
+def _one(problem: LinearProblem, progress: Progress) -> _Solved:
     like = problem.a
     problem = problem.detached()
     scale = problem.geometry.scale()
@@ -139,43 +154,58 @@ def _one(problem: LinearProblem) -> _Solved:
         raise DomainError(complaint("cost", expected, "an overflow", "Rescale the points, or pass float64."))
     problem = problem.rebuilt(*(t.cpu().double() for t in problem.differentiable()))
     if _native.why_unavailable() is None:
-        f, g, entry, optimal = _by_pricing(problem)
+        f, g, entry, optimal = _by_pricing(problem, progress)
     else:
         f, g, entry, optimal = _on_the_matrix(problem)
     i, j, mass = entry
     return _Solved(f.to(like), g.to(like), (i.to(like.device), j.to(like.device), mass.to(like)), optimal)
 
 
-def _by_pricing(problem: LinearProblem) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor], bool]:
+def _by_pricing(
+    problem: LinearProblem, progress: Progress
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor], bool]:
     geometry = problem.geometry
     n, m = geometry.shape
     supply, demand, unit = _integers(problem.a, problem.b)
     everything = n * m <= _ALL_ARCS
-    if everything:
-        f, g = problem.a.new_zeros(n), problem.b.new_zeros(m)
-        arcs = torch.arange(n * m)
-    else:
-        f, g = _guide(problem)
-        arcs = _shortlist(problem, f, g)
+    f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
+    # Where an optimum may pay far less than the guide's duals are large, as with a high power, they would cost its digits.
+    least = (problem.a * _transformed(problem, g, 1, "x")[0].squeeze(-1)).sum().abs()
+    plain = everything
+    if not plain:
+        f, g, arcs, reach = _shortlist(problem, _guide(problem))
+        plain = bool(_HEADROOM * least < torch.maximum(f.abs().amax(), g.abs().amax()))
+    if plain:
+        if everything:
+            arcs = torch.cartesian_prod(supply.nonzero().squeeze(-1) * m, demand.nonzero().squeeze(-1)).sum(-1)
+        else:
+            arcs = _shortlist(problem, torch.zeros_like(g))[2]
+        cost = geometry.at(arcs // m, arcs % m)
+        f, g = torch.full_like(problem.a, float(cost.amin())), torch.zeros_like(problem.b)
+        reach = torch.maximum(_least(cost, arcs // m, n).amax(), _least(cost, arcs % m, m).amax()) - f[0]
+    if not everything:
+        # Where many points tie, all of them list the same few; a feasible plan is among the arcs all the same.
+        arcs = torch.unique(torch.cat([arcs, _staircase(supply, demand)]))
     i, j = arcs // m, arcs % m
-    cost = geometry.at(i, j)
-    # Duals have the size of the artificial cost, so it starts as small as it may be enough: far costs, which no optimal
-    # plan pays, then take no digits from the near ones.
-    floor = cost.amin()
-    big = 2 * float(torch.maximum(_least(cost, i, n).amax(), _least(cost, j, m).amax()) - floor)
-    big = max(big, _SMALLEST_BIG * float(geometry.scale()), torch.finfo(torch.float64).tiny)
+    cost = geometry.at(i, j) - f[i] - g[j]
+    # No dual exceeds the artificial cost, so it starts as small as it may be enough: far costs, which no optimal plan
+    # pays, then take no digits from the near ones.
+    big = max(2 * float(reach) or _SMALLEST_BIG * float(geometry.scale()), torch.finfo(torch.float64).tiny)
     with NetworkSimplex(supply, demand, big) as simplex:
-        simplex.add(i, j, cost - floor)
-        simplex.start(cost - f[i] - g[j])
-        while True:
-            simplex.solve(_TOLERANCE)
-            f, g = simplex.duals()
-            f = f + floor
-            new = arcs[:0] if everything else _violated(problem, f, g)
+        simplex.add(i, j, cost)
+        simplex.start(cost)
+        for turn in itertools.count():
+            simplex.solve(_TOLERANCE, progress)
+            progress(f"pricing all pairs, round {turn + 1}")
+            change = simplex.duals()
+            # Ties keep adding arcs to the same few points, so a long search takes more of them at a time.
+            k = min(_PRICED << turn // _TURNS, _MOST_PRICED)
+            new = arcs[:0] if everything else _violated(problem, f + change[0], g + change[1], k)
             new = new[~torch.isin(new, arcs)]
             if len(new):
                 arcs = torch.cat([arcs, new])
-                simplex.add(new // m, new % m, geometry.at(new // m, new % m) - floor)
+                i, j = new // m, new % m
+                simplex.add(i, j, geometry.at(i, j) - f[i] - g[j])
             elif simplex.artificial():
                 big *= 8
                 simplex.raise_artificial(big)
@@ -183,9 +213,18 @@ def _by_pricing(problem: LinearProblem) -> tuple[Tensor, Tensor, tuple[Tensor, T
                 break
         i, j, mass = simplex.entries()
     # One pass of c-transforms makes the duals feasible to the last bit, and gives points without mass theirs.
-    f = geometry.nearest(torch.where(problem.b > 0, g, -torch.inf), 1, "x")[0].squeeze(-1)
-    g = geometry.nearest(torch.where(problem.a > 0, f, -torch.inf), 1, "y")[0].squeeze(-1)
-    return f, g, (i, j, mass.double() * unit), True
+    f = _transformed(problem, g + change[1], 1, "x")[0].squeeze(-1)
+    g = _transformed(problem, f, 1, "y")[0].squeeze(-1)
+    entry = i, j, mass.double() * unit
+    return f, g, entry, _is_proved(problem, f, g, entry)
+
+
+def _is_proved(problem: LinearProblem, f: Tensor, g: Tensor, entry: tuple[Tensor, Tensor, Tensor]) -> bool:
+    """Whether the gap between plan and duals is none, up to the rounding of the duals."""
+    paid = _paid(problem, entry)
+    # The input promises equal masses to its rounding only, and the simplex has them equal.
+    gap = paid - (problem.a * f).sum() - (problem.b * g).sum() * (problem.a.sum() / problem.b.sum())
+    return bool(gap <= _GAP * paid.abs() + _TOLERANCE * torch.maximum(f.abs().amax(), g.abs().amax()))
 
 
 def _integers(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -201,6 +240,7 @@ def _integers(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, float]:
 
 def _quantised(weights: Tensor) -> Tensor:
     whole = (weights / weights.sum() * _MASS).round().long()
+    whole = torch.where(weights > 0, whole.clamp_min(1), 0)
     whole[weights.argmax()] += _MASS - int(whole.sum())
     return whole
 
@@ -210,36 +250,58 @@ def _least(cost: Tensor, at: Tensor, count: int) -> Tensor:
     return cost.new_full((count,), -torch.inf).scatter_reduce(0, at, cost, "amin", include_self=False)
 
 
-def _guide(problem: LinearProblem) -> tuple[Tensor, Tensor]:
-    """Potentials that rank the arcs, in float32 where it holds the costs: twice as quick, and a rank needs no more."""
+def _guide(problem: LinearProblem) -> Tensor:
+    """Potentials g that rank the arcs, in float32 where it holds the costs: twice as quick, and a rank needs no more."""
     dtype = torch.float32 if float(problem.geometry.scale()) < _SINGLE else torch.float64
     coarse = problem.rebuilt(*(t.to(dtype) for t in problem.differentiable()))
     eps = (_GUIDE_EPS * problem.geometry.scale()).to(dtype).clamp_min(torch.finfo(dtype).tiny)
-    solution = _GUIDE.solve(LinearProblem(coarse.geometry, coarse.a, coarse.b, eps))
-    return solution.f.double(), solution.g.double()
+    return _GUIDE.solve(LinearProblem(coarse.geometry, coarse.a, coarse.b, eps)).g.double()
 
 
-def _shortlist(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
-    """Codes i m + j of the arcs of smallest reduced cost, some for each point of either side."""
+def _transformed(problem: LinearProblem, potential: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
+    """The k smallest cost - potential over the points with mass of the other side, and their indices."""
+    weights, count = (problem.b, problem.geometry.shape[1]) if side == "x" else (problem.a, problem.geometry.shape[0])
+    return problem.geometry.nearest(torch.where(weights > 0, potential, -torch.inf), min(k, count), side)
+
+
+def _shortlist(problem: LinearProblem, g: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Feasible duals f, g, the codes i m + j of some arcs of smallest reduced cost of each point, and how far those go."""
     n, m = problem.geometry.shape
-    j = problem.geometry.nearest(g, min(_SHORTLIST, m), "x")[1]
-    i = problem.geometry.nearest(f, min(_SHORTLIST, n), "y")[1]
-    rows, columns = torch.arange(n).unsqueeze(-1), torch.arange(m).unsqueeze(-1)
-    codes: Tensor = torch.unique(torch.cat([(rows * m + j).flatten(), (i * m + columns).flatten()]))
+    values, j = _transformed(problem, g, _SHORTLIST, "x")
+    f = values[:, 0]
+    # Arcs are kept between points with mass only; a point without finds all its reduced costs infinite.
+    near = torch.isfinite(values) & (problem.a > 0).unsqueeze(-1)
+    rows = (torch.arange(n).unsqueeze(-1) * m + j)[near]
+    spread = (values - f.unsqueeze(-1))[near].amax()
+    values, i = _transformed(problem, f, _SHORTLIST, "y")
+    g = values[:, 0]
+    near = torch.isfinite(values) & (problem.b > 0).unsqueeze(-1)
+    columns = (i * m + torch.arange(m).unsqueeze(-1))[near]
+    spread = torch.maximum(spread, (values - g.unsqueeze(-1))[near].amax())
+    return f, g, torch.unique(torch.cat([rows, columns])), spread
+
+
+def _staircase(supply: Tensor, demand: Tensor) -> Tensor:
+    """Codes of the arcs that the north-west corner rule ships along."""
+    m = len(demand)
+    left, right = supply.cumsum(0), demand.cumsum(0)
+    corners = torch.unique(torch.cat([left, right]))
+    corners = corners[corners > 0]
+    codes: Tensor = torch.searchsorted(left, corners) * m + torch.searchsorted(right, corners)
     return codes
 
 
-def _violated(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
-    """Codes of arcs with f_i + g_j > c_ij, the worst of each point; none if and only if the duals are feasible."""
+def _violated(problem: LinearProblem, f: Tensor, g: Tensor, k: int) -> Tensor:
+    """Codes of arcs with f_i + g_j > c_ij, the k worst of each point; none if and only if the duals are feasible."""
     n, m = problem.geometry.shape
-    tolerance = 100 * _TOLERANCE * torch.maximum(f.abs().amax(), g.abs().amax())
-    values, j = problem.geometry.nearest(g, min(_PRICED, m), "x")
-    bad = values - f.unsqueeze(-1) < -tolerance
+    tolerance = _TOLERANCE * torch.maximum(f.abs().amax(), g.abs().amax())
+    values, j = _transformed(problem, g, k, "x")
+    bad = (values - f.unsqueeze(-1) < -tolerance) & (problem.a > 0).unsqueeze(-1)
     rows = (torch.arange(n).unsqueeze(-1) * m + j)[bad]
     if not len(rows):
         return rows
-    values, i = problem.geometry.nearest(f, min(_PRICED, n), "y")
-    bad = values - g.unsqueeze(-1) < -tolerance
+    values, i = _transformed(problem, f, k, "y")
+    bad = (values - g.unsqueeze(-1) < -tolerance) & (problem.b > 0).unsqueeze(-1)
     codes: Tensor = torch.unique(torch.cat([rows, (i * m + torch.arange(m).unsqueeze(-1))[bad]]))
     return codes
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from howfar import _native
+from howfar._progress import Progress
 
-_PIVOTS_A_CALL = 20_000
-"""Of the order of a tenth of a second, so that an interrupt is answered."""
+_SECONDS_A_CALL = 0.1
+"""So that an interrupt is answered."""
 
 
 class NetworkSimplex:
@@ -51,19 +52,15 @@ class NetworkSimplex:
             raise MemoryError
 
     def start(self, key: Tensor) -> None:
-        """The first basis: greedily along the arcs in rising order of key (K,)."""
+        """The first basis: greedily along the arcs in rising order of key (K,). Once, before `solve`."""
         key = key.double().contiguous()
         if self._library.howfar_flow_start(self._flow, key.data_ptr()):
             raise MemoryError
 
-    def solve(self, tolerance: float) -> int:
-        """Pivots until no arc prices below -tolerance times the largest dual; how many it took."""
-        total = 0
-        while True:
-            made = int(self._library.howfar_flow_solve(self._flow, _PIVOTS_A_CALL, tolerance))
-            total += made
-            if made < _PIVOTS_A_CALL:
-                return total
+    def solve(self, tolerance: float, progress: Progress) -> None:
+        """Pivots until no arc prices below -tolerance times the largest dual."""
+        while not self._library.howfar_flow_solve(self._flow, _SECONDS_A_CALL, tolerance):
+            progress("network simplex")
 
     def raise_artificial(self, big: float) -> None:
         """Another cost of the artificial path."""
