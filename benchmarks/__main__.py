@@ -24,9 +24,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = (*CLAIMS, *TABLES)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names)}; every claim when none")
-    parser.add_argument("--tiny", action="store_true", help="tiny sizes, two rounds, no file: does everything still run?")
+    parser.add_argument(
+        "--tiny", action="store_true", help="tiny sizes, two rounds, no file: does everything still run?"
+    )
     parser.add_argument("--long", action="store_true", help="also the sizes that take many minutes")
-    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True, help="measure peers beside ours")
+    parser.add_argument(
+        "--peers", action=argparse.BooleanOptionalAction, default=True, help="measure peers beside ours"
+    )
     parser.add_argument("--rounds", type=int, default=9, help="how often each contender runs, at most (9)")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="for every contender (all processors)")
     parser.add_argument("--json", type=Path, help="the file to write, of a single NAME")

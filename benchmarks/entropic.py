@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -119,7 +119,7 @@ def alternation(x: Tensor, y: Tensor, eps: float, most: int) -> tuple[Tensor, Te
 class _Counted:
     """Counts the soft minima of point clouds meanwhile."""
 
-    def __enter__(self) -> _Counted:
+    def __enter__(self) -> Self:
         self.softmins = 0
         self._softmin = PointCloud.softmin
 

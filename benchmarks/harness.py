@@ -130,9 +130,7 @@ class _Clock:
         return out
 
 
-def measure(
-    job: Job, *, rounds: int, peers: bool = True, claims: bool = True, budget_s: float = 12.0
-) -> list[Row]:
+def measure(job: Job, *, rounds: int, peers: bool = True, claims: bool = True, budget_s: float = 12.0) -> list[Row]:
     """One row per contender, ours first. The first call of each is its warm-up and its accuracy check.
 
     Args:

@@ -42,9 +42,7 @@ def job(n: int, d: int, k: int, pace: dict[str, float] | None = None, patience_s
     contenders = [
         Contender("howfar", lambda: ops.nearest(x, y, k=k)[1]),
         Contender("torch in blocks", lambda: peers.blocked_nearest(x, y, k), at_least=_TORCH.get(d)),
-        Contender(
-            "scikit-learn, brute", lambda: peers.sklearn_nearest(x, y, k), needs=("sklearn",), at_least=2.0
-        ),
+        Contender("scikit-learn, brute", lambda: peers.sklearn_nearest(x, y, k), needs=("sklearn",), at_least=2.0),
         Contender("KeOps", lambda: peers.keops_nearest(x, y, k), needs=("pykeops",), compiles=True),
     ]
     if d <= _TREE_FEATURES:

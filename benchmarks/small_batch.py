@@ -41,7 +41,9 @@ def jobs(*, tiny: bool, long: bool) -> Iterator[Job]:  # noqa: ARG001
 def fixed_iterations(title: str, x: Tensor, y: Tensor, eps: float) -> Job:
     """Potentials after 50 iterations from zero; GeomLoss lowers its temperature in as many."""
     weights = x.new_full(x.shape[:2], 1 / x.shape[1])
-    problem = LinearProblem(PointCloud(x, y, howfar.costs.SqEuclidean()), weights, weights, x.new_full(x.shape[:1], eps))
+    problem = LinearProblem(
+        PointCloud(x, y, howfar.costs.SqEuclidean()), weights, weights, x.new_full(x.shape[:1], eps)
+    )
     solver = Sinkhorn(max_iter=_ITERATIONS, potential_tol=1e-30)
 
     def ours() -> Potentials:
