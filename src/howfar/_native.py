@@ -143,16 +143,18 @@ def ceiling(features: int, *, single: bool = True, exponential: bool = True, sec
     run = getattr(library(), f"howfar_ceiling_{'f32' if single else 'f64'}")
     count = threads()
     sums = (ctypes.c_double * count)()
-    rounds = 1
-    while True:
+    rounds, best, spent = max(1, 2**18 // (features + 16)), 0.0, 0.0
+    # The best of several, as whatever else the machine does only ever slows one down.
+    while spent < seconds:
         start = time.perf_counter()
         pairs = run(features, rounds, exponential, count, sums)
         elapsed = time.perf_counter() - start
         if pairs < 0:
             raise BackendUnavailable(f"ceiling: {why_no_kernels()}")
-        if elapsed >= seconds:
-            return float(pairs / elapsed)
-        rounds *= 2 if elapsed > seconds / 4 else 4
+        best = max(best, pairs / elapsed)
+        spent += elapsed
+        rounds *= 2 if elapsed < seconds / 8 else 1
+    return best
 
 
 def tile(single: bool) -> tuple[int, int]:

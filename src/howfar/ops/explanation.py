@@ -251,8 +251,7 @@ def _copies(one: Pass, given: torch.dtype) -> int:
 def _seconds(one: Pass) -> float:
     operations = _OPERATIONS[one.form] * one.d + one.columns
     single, exponential = one.dtype == torch.float32, one.kernel != "nearest"
-    # The best of a few, as the first of them wakes the threads.
-    rate = max(_native.ceiling(operations, single=single, exponential=exponential, seconds=1e-3) for _ in range(3))
+    rate = _native.ceiling(operations, single=single, exponential=exponential, seconds=3e-3)
     return _CALL_S + one.batch * one.n * one.m / (_SHARE * rate)
 
 
