@@ -74,8 +74,9 @@ class Job:
         pairs: how many pairs (i, j) one run goes over; 0 where that says nothing.
         ceiling: pairs a second that the arithmetic alone allows; asked in every round.
         least_share: the claim: of the ceiling, what ours reaches at least.
-        pace: contender -> seconds for each pair, of smaller jobs of a series; a run that would take longer than
-            `patience_s` by it is left out.
+        work: what time grows with; the pairs where left out.
+        pace: contender -> seconds for each unit of work, of smaller jobs of a series; a run that would take longer
+            than `patience_s` by it is left out.
         patience_s: the longest call to wait for.
     """
 
@@ -88,8 +89,18 @@ class Job:
     pairs: float = 0.0
     ceiling: Callable[[], float] | None = None
     least_share: float | None = None
+    work: float = 0.0
     pace: dict[str, float] = field(default_factory=dict)
     patience_s: float = 1200.0
+
+    def expected_s(self, contender: Contender) -> float:
+        """How long one run would take, by the pace of smaller jobs; 0 where none is known."""
+        return self.pace.get(contender.name, 0.0) * (self.work or self.pairs)
+
+    def remember(self, contender: Contender, seconds: float) -> None:
+        """For the larger jobs of the series."""
+        if work := self.work or self.pairs:
+            self.pace[contender.name] = seconds / work
 
 
 @dataclass(frozen=True)
@@ -163,14 +174,13 @@ def _started(job: Job, contender: Contender) -> Row | _Clock:
     """The contender after its first call, or the row that says why it is not timed."""
     if missing := contender.missing():
         return Row(contender.name, note=f"not measured: {missing} is not installed")
-    expected = job.pace.get(contender.name, 0.0) * job.pairs
+    expected = job.expected_s(contender)
     if expected > job.patience_s:
         return Row(contender.name, note=f"left out: a call would take about {expected:.0f} s")
     clock = _Clock(contender, 0.0)
     try:
         out = clock.time()
-        if job.pairs:
-            job.pace[contender.name] = clock.seconds[0] / job.pairs
+        job.remember(contender, clock.seconds[0])
         clock.error = job.error(out) if contender.check is None else contender.check()
     except Exception as error:
         if contender.ours:
@@ -189,8 +199,7 @@ def _started(job: Job, contender: Contender) -> Row | _Clock:
 
 def _finished(job: Job, clock: _Clock, ours: list[float] | None, ceiling: float | None) -> Row:
     contender, seconds = clock.contender, clock.seconds
-    if job.pairs:
-        job.pace[contender.name] = min(seconds) / job.pairs
+    job.remember(contender, min(seconds))
     quartiles = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else seconds * 3
     ratio = None
     if ours:

@@ -80,7 +80,7 @@ def converged(title: str, x: Tensor, y: Tensor, eps: float) -> Job:
     def gradient(value: Callable[[], Tensor]) -> Callable[[], Tensor]:
         return lambda: torch.autograd.grad(value().sum(), points)[0]
 
-    ours = lambda z: howfar.transport(z, y, eps=eps, tol=_BUDGET)
+    ours = lambda z: howfar.transport(z, y, eps=eps, tol=0.9 * _BUDGET)
     error = lambda potentials: marginal_error(x, y, *potentials, eps)
     diameter, blur = math.sqrt(x.shape[-1]), math.sqrt(eps / 2)
     by_geomloss = lambda s: error(geomloss_potentials(x, y, blur, s, diameter))

@@ -87,7 +87,7 @@ def test_a_peer_that_fails_or_would_take_too_long_has_a_row_that_says_so() -> No
 
     contenders = [Contender("howfar", lambda: zero), Contender("broken", fails), Contender("slow", lambda: zero)]
     rows = measure(
-        Job("nothing", zero.dtype, contenders, lambda _: 0.0, 0.1, pairs=1e6, pace={"slow": 1e-3}, patience_s=9.0),
+        Job("nothing", zero.dtype, contenders, lambda _: 0.0, 0.1, work=1e6, pace={"slow": 1e-3}, patience_s=9.0),
         rounds=2,
     )
     assert rows[1].note == "failed: RuntimeError: out of order"
