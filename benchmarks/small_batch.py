@@ -86,7 +86,8 @@ def converged(title: str, x: Tensor, y: Tensor, eps: float) -> Job:
     by_geomloss = lambda s: error(geomloss_potentials(x, y, blur, s, diameter))
     by_pot = lambda tol: plan_error(pot(x, y, eps, tol).plan)
     by_plain = lambda count: error(plain(x, y, eps, count)[1])
-    scaling = loosest((0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99), by_geomloss, _BUDGET)
+    # Its default again at the end: where no scaling keeps the error, the slowest is no fair one.
+    scaling = loosest((0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.5), by_geomloss, _BUDGET)
     tolerance = loosest((1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5, 1e-6), by_pot, _BUDGET)
     count = loosest((5, 10, 20, 50, 100, 200, 400), by_plain, _BUDGET)
     return Job(
