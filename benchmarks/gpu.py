@@ -45,14 +45,14 @@ class Problem:
         return EPS * self.b.log()
 
 
-def jobs(*, smoke: bool) -> Iterator[Job]:
-    """The sizes of the claim; with `smoke` one of each job that takes no time, in Triton's interpreter without a GPU."""
+def jobs(*, tiny: bool, long: bool) -> Iterator[Job]:  # noqa: ARG001
+    """The sizes of the claim; with `tiny` one of each job that takes no time, in Triton's interpreter without a GPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     reason = why_not(device)
     if reason is not None:
         print(f"gpu: nothing measured, as {reason}")
         return
-    sizes = [(100, 3), (100, 20)] if smoke else [(10_000, 3), (10_000, 64), (50_000, 3), (50_000, 64), (10_000, 256)]
+    sizes = [(100, 3), (100, 20)] if tiny else [(10_000, 3), (10_000, 64), (50_000, 3), (50_000, 64), (10_000, 256)]
     for n, d in sizes:
         given = problem(n, d, device)
         yield half_step(given, "ieee", budget=1e-5)
@@ -61,7 +61,7 @@ def jobs(*, smoke: bool) -> Iterator[Job]:
         yield iterations(given)
         yield gradient(given)
         yield gaussian_sum(given, 1)
-        yield gaussian_sum(given, 5 if smoke else 500)
+        yield gaussian_sum(given, 5 if tiny else 500)
         yield neighbours(given, 1)
         yield neighbours(given, 16)
 

@@ -107,6 +107,15 @@ HOWFAR_API int32_t howfar_kernel_sum_f64(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_nearest_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_nearest_f64(const howfar_pairs *args);
 
+/* The most that a reduction could do here: each thread evaluates `rounds` tiles of pairs in registers, for each pair
+ * `features` multiply-adds, then the 2^t of the kernels and an addition, or without `exponential` a maximum. Returns
+ * the pairs of all threads; sums (threads) are what they add up to, or the maxima added up over the lanes. */
+HOWFAR_API int64_t howfar_ceiling_f32(int64_t features, int64_t rounds, int32_t exponential, int32_t threads, double *sums);
+HOWFAR_API int64_t howfar_ceiling_f64(int64_t features, int64_t rounds, int32_t exponential, int32_t threads, double *sums);
+
+/* The tile of pairs that the kernels in use hold in registers: its rows, its columns in float, and in double. */
+HOWFAR_API int32_t howfar_tile(int32_t shape[3]);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,6 +8,7 @@ namespace {
   {                                                                                                                   \
     howfar::set::softmin_f32, howfar::set::softmin_f64, howfar::set::gibbs_f32, howfar::set::gibbs_f64,               \
         howfar::set::kernel_sum_f32, howfar::set::kernel_sum_f64, howfar::set::nearest_f32, howfar::set::nearest_f64, \
+        howfar::set::ceiling_f32, howfar::set::ceiling_f64, howfar::set::tile_shape,                                  \
   }
 
 #if defined(HOWFAR_HAS_KERNELS)
@@ -35,9 +36,14 @@ const howfar::Kernels *kernels_of(uint32_t bit) {
 
 std::atomic<const howfar::Kernels *> chosen{nullptr};
 
-int run(howfar::pairs_kernel howfar::Kernels::*which, const howfar_pairs *a) {
+const howfar::Kernels *in_use() {
   const howfar::Kernels *kernels = chosen.load();
   if (!kernels && howfar_use(0)) kernels = chosen.load();
+  return kernels;
+}
+
+int run(howfar::pairs_kernel howfar::Kernels::*which, const howfar_pairs *a) {
+  const howfar::Kernels *kernels = in_use();
   return kernels ? (kernels->*which)(a) : HOWFAR_NO_KERNELS;
 }
 
@@ -63,3 +69,17 @@ extern "C" int32_t howfar_kernel_sum_f32(const howfar_pairs *a) { return run(&ho
 extern "C" int32_t howfar_kernel_sum_f64(const howfar_pairs *a) { return run(&howfar::Kernels::kernel_sum_f64, a); }
 extern "C" int32_t howfar_nearest_f32(const howfar_pairs *a) { return run(&howfar::Kernels::nearest_f32, a); }
 extern "C" int32_t howfar_nearest_f64(const howfar_pairs *a) { return run(&howfar::Kernels::nearest_f64, a); }
+
+extern "C" int64_t howfar_ceiling_f32(int64_t features, int64_t rounds, int32_t exponential, int32_t threads, double *sums) {
+  const howfar::Kernels *kernels = in_use();
+  return kernels ? kernels->ceiling_f32(features, rounds, exponential, threads, sums) : HOWFAR_NO_KERNELS;
+}
+extern "C" int64_t howfar_ceiling_f64(int64_t features, int64_t rounds, int32_t exponential, int32_t threads, double *sums) {
+  const howfar::Kernels *kernels = in_use();
+  return kernels ? kernels->ceiling_f64(features, rounds, exponential, threads, sums) : HOWFAR_NO_KERNELS;
+}
+extern "C" int32_t howfar_tile(int32_t shape[3]) {
+  const howfar::Kernels *kernels = in_use();
+  if (kernels) kernels->tile_shape(shape);
+  return kernels ? 0 : HOWFAR_NO_KERNELS;
+}

@@ -7,12 +7,15 @@
 namespace howfar {
 
 typedef int (*pairs_kernel)(const howfar_pairs *);
+typedef int64_t (*ceiling_loop)(int64_t, int64_t, int32_t, int32_t, double *);
 
 struct Kernels {
   pairs_kernel softmin_f32, softmin_f64;
   pairs_kernel gibbs_f32, gibbs_f64;
   pairs_kernel kernel_sum_f32, kernel_sum_f64;
   pairs_kernel nearest_f32, nearest_f64;
+  ceiling_loop ceiling_f32, ceiling_f64;
+  void (*tile_shape)(int32_t *);
 };
 
 /* What each instruction set defines, in the namespace of its name. */
@@ -24,7 +27,10 @@ struct Kernels {
   int kernel_sum_f32(const howfar_pairs *a);  \
   int kernel_sum_f64(const howfar_pairs *a);  \
   int nearest_f32(const howfar_pairs *a);     \
-  int nearest_f64(const howfar_pairs *a);
+  int nearest_f64(const howfar_pairs *a);     \
+  int64_t ceiling_f32(int64_t features, int64_t rounds, int32_t exponential, int32_t threads, double *sums); \
+  int64_t ceiling_f64(int64_t features, int64_t rounds, int32_t exponential, int32_t threads, double *sums); \
+  void tile_shape(int32_t *shape);
 
 namespace portable {
 HOWFAR_DECLARE_KERNELS

@@ -14,6 +14,7 @@ import ctypes
 import functools
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -138,6 +139,43 @@ def call(kernel: str, single: bool, pairs: Pairs) -> None:
         raise BackendUnavailable(f"{kernel}: {why_no_kernels()}")
 
 
+def ceiling(features: int, *, single: bool = True, exponential: bool = True, seconds: float = 0.05) -> float:
+    """The pairs per second that the arithmetic alone allows: measured now, in registers, on the threads of a call.
+
+    A pair is `features` multiply-adds and then an exponential and an addition, or without `exponential` a comparison.
+
+    Raises:
+        BackendUnavailable: there are no compiled kernels.
+    """
+    run = getattr(library(), f"howfar_ceiling_{'f32' if single else 'f64'}")
+    count = threads()
+    sums = (ctypes.c_double * count)()
+    rounds, best, spent = max(1, 2**18 // (features + 16)), 0.0, 0.0
+    # The best of several, as whatever else the machine does only ever slows one down.
+    while spent < seconds:
+        start = time.perf_counter()
+        pairs = run(features, rounds, exponential, count, sums)
+        elapsed = time.perf_counter() - start
+        if pairs < 0:
+            raise BackendUnavailable(f"ceiling: {why_no_kernels()}")
+        best = max(best, pairs / elapsed)
+        spent += elapsed
+        rounds *= 2 if elapsed < seconds / 8 else 1
+    return best
+
+
+def tile(single: bool) -> tuple[int, int]:
+    """Rows and columns of the tile of pairs that the kernels in use hold in registers.
+
+    Raises:
+        BackendUnavailable: there are no compiled kernels.
+    """
+    shape = (ctypes.c_int32 * 3)()
+    if library().howfar_tile(shape):
+        raise BackendUnavailable(f"tile: {why_no_kernels()}")
+    return shape[0], shape[1 if single else 2]
+
+
 def _after_fork() -> None:
     global _forked
     _forked = True
@@ -181,6 +219,12 @@ def _declare(loaded: ctypes.CDLL) -> None:
             function.argtypes = (ctypes.POINTER(Pairs),)
             function.restype = ctypes.c_int32
     pointer, count, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
+    for precision in ("f32", "f64"):
+        function = getattr(loaded, f"howfar_ceiling_{precision}")
+        function.argtypes = (count, count, ctypes.c_int32, ctypes.c_int32, pointer)
+        function.restype = count
+    loaded.howfar_tile.argtypes = (pointer,)
+    loaded.howfar_tile.restype = ctypes.c_int32
     loaded.howfar_flow_new.argtypes = (count, count, pointer, pointer, number)
     loaded.howfar_flow_new.restype = pointer
     loaded.howfar_flow_free.argtypes = (pointer,)

@@ -111,7 +111,7 @@ CALLS: dict[str, tuple[Callable[[str], Any], Any]] = {
 
 
 def test_every_op_has_a_folder_and_a_dense_formula_here() -> None:
-    assert set(ops.__all__) == set(CALLS)
+    assert set(ops.__all__) - {"Explanation", "explain"} == set(CALLS)
     assert {getattr(ops, name).__module__ for name in CALLS} == {f"howfar.ops.{folder.name}.op" for folder in FOLDERS}
     for folder in FOLDERS:
         assert (folder / "reference.py").is_file()

@@ -30,6 +30,7 @@ RETURNED = {
     "Barycenter",
     "Comparison",
     "Estimate",
+    "Explanation",
     "GaussianFit",
     "Measure",
     "OTResult",

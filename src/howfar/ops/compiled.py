@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from howfar import _native, costs
+from howfar.ops import rehearsal
 
 FORMS = {"product": 0, "difference": 1, "cityblock": 2, "minkowski": 3, "inner": 4}
 PROFILES = {"exp": 0, "rational": 1, "power": 2, "polynomial": 3, "exp_slope": 4}
 
-_NOISE = {torch.float32: 2.0**-16, torch.float64: 2.0**-30}
+NOISE = {torch.float32: 2.0**-16, torch.float64: 2.0**-30}
 """What rounding may change a score in base 2 by, before |x|^2 + |y|^2 - 2 <x, y> gives way to differences."""
 _MOST_DIFFERENCES = {torch.float32: 64, torch.float64: 16}
 """Up to so many features differences cost no more than a product of the wider precision, or of BLAS."""
@@ -127,6 +128,7 @@ def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: 
         sharpness: the largest factor before the cost in an exponent (1 / eps); None where the cost itself is summed.
         wide: whether to compute in float64 in any case.
     """
+    given = x.dtype
     if base.directions:
         x, y = _directions(x.double(), y.double())
     factor, unit = base.factor, 1.0
@@ -144,7 +146,10 @@ def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: 
         wide = wide or wider
     if wide:
         x, y = x.double(), y.double()
-    return Clouds(x, y, form, base.exponent, base.p, factor, unit, gentle)
+    clouds = Clouds(x, y, form, base.exponent, base.p, factor, unit, gentle)
+    if (going_on := rehearsal.current()) is not None:
+        going_on.arranged.append((base, given, None if sharpness is None else sharpness * factor, clouds))
+    return clouds
 
 
 def _form(base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool) -> tuple[str, bool, bool]:
@@ -157,7 +162,7 @@ def _form(base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool)
             return "difference", False, False
         return ("difference" if few else "product"), False, True
     radius = squared_radius(x, y)
-    if not noise(radius, sharpness, dtype) <= _NOISE[dtype]:
+    if not noise(radius, sharpness, dtype) <= NOISE[dtype]:
         if radius * sharpness > 1e30:
             return "difference", False, True
         if dtype == torch.float64 or d <= _MOST_DIFFERENCES[dtype]:
@@ -282,7 +287,7 @@ def run(
         if kernel == "nearest" and beside is not None:
             call.indices = beside.data_ptr() + 8 * problem * n * k
         call.batch, call.row_begin, call.row_end = problems, begin, end
-        _native.call(kernel, dtype == torch.float32, call)
+        rehearsal.call(kernel, dtype == torch.float32, call)
     return out, beside
 
 
