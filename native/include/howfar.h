@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raise it with every change to a signature below; _native.py refuses a library of another number. */
-#define HOWFAR_ABI_VERSION 2
+#define HOWFAR_ABI_VERSION 3
 
 #if defined(_WIN32)
 #define HOWFAR_API __declspec(dllexport)
@@ -70,6 +70,10 @@ typedef struct howfar_pairs {
   double p;                /* Minkowski's p, or the polynomial's offset c */
   int32_t form, profile, threads;
   int32_t slope;           /* gibbs: every weight times the slope e u^(e - 1) of the cost in u, 0 where u is 0 */
+  const void *left, *right; /* gibbs: (batch, n, r), (batch, m, r): every weight times <left_i, right_j>; null when r = 0 */
+  int64_t r, left_step, right_step;
+  int32_t tilt;            /* gibbs: that factor, 0 when r = 0, less scale c_ij; not with PRODUCT */
+  int32_t pull;            /* gibbs: out (batch, n, d) = sum_j weight_ij v_j du_ij / dx_i, with q = 1; not with PRODUCT */
 } howfar_pairs;
 
 /* Chooses the kernels' instruction set by one bit of howfar_isa(), 0 for the best there is; returns the bit in use, or 0
@@ -85,7 +89,8 @@ HOWFAR_API uint32_t howfar_use(uint32_t isa_bit);
 HOWFAR_API int32_t howfar_softmin_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_softmin_f64(const howfar_pairs *args);
 
-/* out_i = sum_j exp(scale (f_i + h_j - c_ij)) v_j, q columns. A slope of exponent 1 is 1 and needs no asking. */
+/* out_i = sum_j exp(scale (f_i + h_j - c_ij)) v_j, q columns. A slope of exponent 1 is 1 and needs no asking. Weights may
+ * be multiplied by a slope and by a factor of the pair, and be met by the derivative of u: what gradients are made of. */
 HOWFAR_API int32_t howfar_gibbs_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_gibbs_f64(const howfar_pairs *args);
 

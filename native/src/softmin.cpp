@@ -36,6 +36,36 @@ struct Softmax {
   }
 };
 
+/* The result of row i from the sum total 2^top of its weights, and sums of values under them. */
+template <class T, class Sum>
+HOWFAR_INLINE void write(const howfar_pairs *a, int64_t b, int64_t i, double top, double total, double norm,
+                         const Sum &sum) {
+  const bool some = top > (double)kEmpty<T> / 2;
+  const double value = norm - (top + std::log2(total)) / (a->scale[b] * kLog2E);
+  ((T *)a->out)[b * a->n + i] = some ? (T)value : std::numeric_limits<T>::infinity();
+  for (int64_t c = 0; c < a->q; ++c)
+    ((T *)a->averages)[(b * a->n + i) * a->q + c] = some ? (T)(sum(c) / (T)total) : T(0);
+}
+
+/* The parts of a row, (top, total, sums of values) each, in their order. */
+template <class T>
+void combine(const howfar_pairs *a, int64_t b, int64_t i, T *partial, int64_t parts, double norm) {
+  const int64_t width = 2 + a->q;
+  double top = (double)partial[0], total = 0;
+  for (int64_t part = 1; part < parts; ++part)
+    if ((double)partial[part * width] > top) top = (double)partial[part * width];
+  for (int64_t part = 0; part < parts; ++part) {
+    T *own = partial + part * width;
+    const double factor = std::exp2((double)own[0] - top);
+    total += factor * (double)own[1];
+    for (int64_t c = 0; c < a->q; ++c) {
+      const T term = (T)(factor * (double)own[2 + c]);
+      partial[2 + c] = part ? partial[2 + c] + term : term;
+    }
+  }
+  write<T>(a, b, i, top, total, norm, [&](int64_t c) { return partial[2 + c]; });
+}
+
 template <class T, int KIND, bool VALUES>
 int softmin_as(const howfar_pairs *a) {
   const bool norm_row = KIND == kGeneral && a->form == HOWFAR_FORM_PRODUCT;
@@ -45,7 +75,12 @@ int softmin_as(const howfar_pairs *a) {
     if (KIND == kFolded) how.feature = 2 * how.bias, how.norm_in_bias = true;
     return how;
   });
-  return over_blocks(a, [&](int64_t b, int64_t first, int64_t rows) {
+  const int64_t all = a->row_end - a->row_begin, width = 2 + a->q;
+  const Parts parts(columns.panels, columns.chunk, kPanel<T>);
+  Buffer<T> partial(parts.count > 1 ? a->batch * all * parts.count * width : 0);
+  Buffer<T> left_out(parts.count > 1 && KIND == kFolded ? a->batch * all : 0);
+  const int failed = over_parts(a, parts, [&](int64_t b, int64_t first, int64_t rows, int64_t begin, int64_t end,
+                                              int64_t part) {
     const int64_t d = a->d, padded = padded_rows(rows);
     const Scores<T, KIND> scores(a, -(T)(a->scale[b] * kLog2E));
     Buffer<T> x(padded * d), norms(padded), top(padded);
@@ -53,8 +88,8 @@ int softmin_as(const howfar_pairs *a) {
     ValueSums<T> values(VALUES ? a->q : 0, padded);
     columns.pack_rows(a, b, first, rows, x.data, norms.data);
     for (int64_t i = 0; i < padded; ++i) top.data[i] = kEmpty<T>, sums.data[i] = Vec<T>{};
-    for (int64_t start = 0; start < columns.panels; start += columns.chunk) {
-      const int64_t stop = least(start + columns.chunk, columns.panels);
+    for (int64_t start = begin; start < end; start += columns.chunk) {
+      const int64_t stop = least(start + columns.chunk, end);
       for (int64_t row = 0; row < padded; row += kRows) {
         const Softmax<T, KIND> softmax{scores, x.data + row * d, norms.data + row};
         Vec<T> m[kRows], s[kRows];
@@ -82,18 +117,24 @@ int softmin_as(const howfar_pairs *a) {
         if constexpr (VALUES) values.flush(row);
       }
     }
-    const double eps = 1.0 / a->scale[b];
     for (int64_t i = 0; i < rows; ++i) {
-      const bool some = top.data[i] > kEmpty<T> / 2;
+      /* The norm that folding left out moves the value of the row, whatever the part. */
+      const double norm = KIND == kFolded ? (double)norms.data[i] : 0.0;
       const T total = sum_lanes<T>(sums.data[i]);
-      double value = -eps / kLog2E * ((double)top.data[i] + std::log2((double)total));
-      if (KIND == kFolded) value += (double)norms.data[i];
-      ((T *)a->out)[b * a->n + first + i] = some ? (T)value : std::numeric_limits<T>::infinity();
-      if constexpr (VALUES)
-        for (int64_t c = 0; c < a->q; ++c)
-          ((T *)a->averages)[(b * a->n + first + i) * a->q + c] = some ? values.total(i, c) / total : T(0);
+      if (parts.count == 1) {
+        write<T>(a, b, first + i, (double)top.data[i], (double)total, norm, [&](int64_t c) { return values.total(i, c); });
+        continue;
+      }
+      T *own = partial.data + ((b * all + first + i - a->row_begin) * parts.count + part) * width;
+      own[0] = top.data[i] > kEmpty<T> / 2 ? top.data[i] : kEmpty<T>, own[1] = total;
+      for (int64_t c = 0; c < a->q; ++c) own[2 + c] = values.total(i, c);
+      if (KIND == kFolded && part == 0) left_out.data[b * all + first + i - a->row_begin] = norms.data[i];
     }
   });
+  for (int64_t i = 0; !failed && parts.count > 1 && i < a->batch * all; ++i)
+    combine(a, i / all, a->row_begin + i % all, partial.data + i * parts.count * width, parts.count,
+            KIND == kFolded ? (double)left_out.data[i] : 0.0);
+  return failed;
 }
 
 template <class T, int KIND>

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from howfar._errors import BackendUnavailable, DomainError, complaint
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 ENVIRONMENT_SWITCH = "HOWFAR_NATIVE"
 ENVIRONMENT_ISA = "HOWFAR_ISA"
 
@@ -44,6 +44,9 @@ class Pairs(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("row_begin", "row_end")),
         *((name, ctypes.c_double) for name in ("exponent", "p")),
         *((name, ctypes.c_int32) for name in ("form", "profile", "threads", "slope")),
+        *((name, ctypes.c_void_p) for name in ("left", "right")),
+        *((name, ctypes.c_int64) for name in ("r", "left_step", "right_step")),
+        *((name, ctypes.c_int32) for name in ("tilt", "pull")),
     )
 
 

@@ -198,6 +198,17 @@ def _directions(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return left, torch.cat([right, torch.zeros_like(right_zero), right_zero], -1)
 
 
+def through_directions(x: Tensor, pulled: Tensor) -> Tensor:
+    """The derivative in points, from that in their directions; zero vectors have none."""
+    x = x.double()
+    scale = x.abs().amax(-1, keepdim=True)
+    unit = torch.where(scale > 0, scale, 1)
+    norm = torch.where(scale > 0, unit * torch.linalg.vector_norm(x / unit, dim=-1, keepdim=True), torch.inf)
+    direction = x / norm
+    pulled = pulled[..., : x.shape[-1]]
+    return (pulled - direction * (direction * pulled).sum(-1, keepdim=True)) / norm
+
+
 def why_not_these(*tensors: Tensor) -> str | None:
     """Why a kernel cannot take these tensors, whatever it computes; None where it can."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
@@ -224,12 +235,16 @@ def run(
     profile: str = "exp",
     exponent: float | None = None,
     slope: bool = False,
+    left: Tensor | None = None,  # (..., n, r)
+    right: Tensor | None = None,  # (..., m, r)
+    tilt: bool = False,
+    pull: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One reduction, in pieces short enough to be interrupted: its result, and averages or indices beside it."""
     x, y = clouds.x, clouds.y
     dtype, batch, (n, d), m = x.dtype, x.shape[:-2], x.shape[-2:], y.shape[-2]
     q = 0 if v is None else v.shape[-1]
-    columns = {"softmin": (), "nearest": (k,)}.get(kernel, (q,))
+    columns = {"softmin": (), "nearest": (k,)}.get(kernel, (d if pull else q,))
     out = x.new_empty(*batch, n, *columns)
     beside: Tensor | None = None
     if kernel == "softmin" and q:
@@ -238,7 +253,8 @@ def run(
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
     scales = scale.to(torch.float64).expand(batch).contiguous()
     held = {"x": _flat(x, 2), "y": _flat(y, 2)}
-    for name, tensor, axes in (("h", h, 1), ("f", f, 1), ("v", v, 2)):
+    given = ("h", h, 1), ("f", f, 1), ("v", v, 2), ("left", left, 2), ("right", right, 2)
+    for name, tensor, axes in given:
         if tensor is not None:
             held[name] = _flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
     size = dtype.itemsize
@@ -246,10 +262,11 @@ def run(
     call = _native.Pairs(
         n=n, m=m, d=d, q=q, k=k, exponent=clouds.exponent if exponent is None else exponent, p=clouds.p,
         form=FORMS[clouds.form], profile=PROFILES[profile], slope=slope, threads=_native.threads(),
+        r=0 if left is None else left.shape[-1], tilt=tilt, pull=pull,
         **{f"{name}_step": step for name, (_, step) in addresses.items()},
     )  # fmt: skip
     width = math.prod(columns)
-    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, q) / call.threads):
+    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, q + call.r + pull * d) / call.threads):
         for name, (address, step) in addresses.items():
             setattr(call, name, address + problem * step * size)
         call.out = out.data_ptr() + problem * n * width * size

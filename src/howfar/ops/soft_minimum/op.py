@@ -102,7 +102,8 @@ def softmin_apply(
     native: dict[str, Any] = {}
     if _chosen(backend, cost, x, y, h, v) == "cpu":
         forward = lambda _keep, x, y, h, v: (cpu.softmin_apply(x, y, h, v, eps, cost), ())
-        native = {"forward": forward, "insist": backend == "cpu"}
+        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient_apply(wanted, grad, inputs, eps, cost)
+        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
     out = _run(rows, cost, x, y, h, v, out_axis=-2, **native).to(dtype)
     return out[..., 0], out[..., 1:]
 
@@ -115,9 +116,10 @@ def softmin_cost(
     (x, y, h), dtype = working(x, y, h)
     rows = lambda xb, yb, hb: reference.softmin_cost(xb, yb, hb, eps.to(xb.dtype), cost)
     native: dict[str, Any] = {}
-    if _chosen(backend, cost, x, y, h) == "cpu" and cpu.can_average(cost):
+    if _chosen(backend, cost, x, y, h) == "cpu":
         forward = lambda _keep, x, y, h: (cpu.softmin_cost(x, y, h, eps, cost), ())
-        native = {"forward": forward, "insist": backend == "cpu"}
+        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient_cost(wanted, grad, inputs, eps, cost)
+        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
     return _run(rows, cost, x, y, h, out_axis=-1, **native).to(dtype)
 
 
