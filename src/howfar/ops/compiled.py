@@ -199,11 +199,11 @@ def _directions(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def through_directions(x: Tensor, pulled: Tensor) -> Tensor:
-    """The derivative in points, from that in their directions; zero vectors have none."""
+    """The derivative in points, from that in their directions; a zero vector stands for its own, as in the cost itself."""
     x = x.double()
     scale = x.abs().amax(-1, keepdim=True)
     unit = torch.where(scale > 0, scale, 1)
-    norm = torch.where(scale > 0, unit * torch.linalg.vector_norm(x / unit, dim=-1, keepdim=True), torch.inf)
+    norm = torch.where(scale > 0, unit * torch.linalg.vector_norm(x / unit, dim=-1, keepdim=True), 1)
     direction = x / norm
     pulled = pulled[..., : x.shape[-1]]
     return (pulled - direction * (direction * pulled).sum(-1, keepdim=True)) / norm
