@@ -76,6 +76,27 @@ typedef struct howfar_pairs {
   int32_t pull;            /* gibbs: out (batch, n, d) = sum_j weight_ij v_j du_ij / dx_i, with q = 1; not with PRODUCT */
 } howfar_pairs;
 
+/* One call on an explicit matrix c, dense and row-major; reduced over its columns, or over its rows, without a copy.
+ * "Own" is the side that has results, "other" the one that is reduced over. Results begin .. end - 1 are computed. */
+typedef struct howfar_matrix {
+  const void *c;           /* (batch, n, m) */
+  const void *h;           /* (batch, other): in units of the cost; may be -inf */
+  const void *f;           /* gibbs: (batch, own) */
+  const void *v;           /* softmin: (batch, other, q) */
+  const void *left, *right; /* gibbs: (batch, own, r), (batch, other, r) */
+  void *out;               /* softmin (batch, own); nearest (batch, own, k); gibbs (batch, n, m) */
+  void *averages;          /* softmin (batch, own, q + cost) */
+  int64_t *indices;        /* nearest (batch, own, k) */
+  const double *scale;     /* (batch) */
+  int64_t batch, n, m, q, k, r;
+  int64_t c_step, h_step, f_step, v_step, left_step, right_step;
+  int64_t begin, end;
+  int32_t over_rows;       /* whether results belong to columns */
+  int32_t cost;            /* softmin: whether the average of c comes after those of v */
+  int32_t tilt;            /* gibbs: whether the last term of <left_i, right_j> is times c_ij */
+  int32_t threads;
+} howfar_matrix;
+
 /* Chooses the kernels' instruction set by one bit of howfar_isa(), 0 for the best there is; returns the bit in use, or 0
  * when the library holds no kernels of that set for this processor. */
 HOWFAR_API uint32_t howfar_use(uint32_t isa_bit);
@@ -101,6 +122,16 @@ HOWFAR_API int32_t howfar_kernel_sum_f64(const howfar_pairs *args);
 /* The k smallest c_ij - h_j of each row in rising order, ties by the smaller index; computed as if in double. */
 HOWFAR_API int32_t howfar_nearest_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_nearest_f64(const howfar_pairs *args);
+
+/* The soft minimum and the nearest neighbours of howfar_pairs, of a matrix. */
+HOWFAR_API int32_t howfar_matrix_softmin_f32(const howfar_matrix *args);
+HOWFAR_API int32_t howfar_matrix_softmin_f64(const howfar_matrix *args);
+HOWFAR_API int32_t howfar_matrix_nearest_f32(const howfar_matrix *args);
+HOWFAR_API int32_t howfar_matrix_nearest_f64(const howfar_matrix *args);
+
+/* out = exp(scale (f + h - c)) <left, right>, a matrix: the derivative of a reduction in c. Own are the rows. */
+HOWFAR_API int32_t howfar_matrix_gibbs_f32(const howfar_matrix *args);
+HOWFAR_API int32_t howfar_matrix_gibbs_f64(const howfar_matrix *args);
 
 #ifdef __cplusplus
 }

@@ -8,6 +8,8 @@ namespace {
   {                                                                                                                   \
     howfar::set::softmin_f32, howfar::set::softmin_f64, howfar::set::gibbs_f32, howfar::set::gibbs_f64,               \
         howfar::set::kernel_sum_f32, howfar::set::kernel_sum_f64, howfar::set::nearest_f32, howfar::set::nearest_f64, \
+        howfar::set::matrix_softmin_f32, howfar::set::matrix_softmin_f64, howfar::set::matrix_nearest_f32,            \
+        howfar::set::matrix_nearest_f64, howfar::set::matrix_gibbs_f32, howfar::set::matrix_gibbs_f64,                \
   }
 
 #if defined(HOWFAR_HAS_KERNELS)
@@ -35,7 +37,8 @@ const howfar::Kernels *kernels_of(uint32_t bit) {
 
 std::atomic<const howfar::Kernels *> chosen{nullptr};
 
-int run(howfar::pairs_kernel howfar::Kernels::*which, const howfar_pairs *a) {
+template <class Kernel, class Args>
+int run(Kernel howfar::Kernels::*which, const Args *a) {
   const howfar::Kernels *kernels = chosen.load();
   if (!kernels && howfar_use(0)) kernels = chosen.load();
   return kernels ? (kernels->*which)(a) : HOWFAR_NO_KERNELS;
@@ -63,3 +66,21 @@ extern "C" int32_t howfar_kernel_sum_f32(const howfar_pairs *a) { return run(&ho
 extern "C" int32_t howfar_kernel_sum_f64(const howfar_pairs *a) { return run(&howfar::Kernels::kernel_sum_f64, a); }
 extern "C" int32_t howfar_nearest_f32(const howfar_pairs *a) { return run(&howfar::Kernels::nearest_f32, a); }
 extern "C" int32_t howfar_nearest_f64(const howfar_pairs *a) { return run(&howfar::Kernels::nearest_f64, a); }
+extern "C" int32_t howfar_matrix_softmin_f32(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_softmin_f32, a);
+}
+extern "C" int32_t howfar_matrix_softmin_f64(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_softmin_f64, a);
+}
+extern "C" int32_t howfar_matrix_nearest_f32(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_nearest_f32, a);
+}
+extern "C" int32_t howfar_matrix_nearest_f64(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_nearest_f64, a);
+}
+extern "C" int32_t howfar_matrix_gibbs_f32(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_gibbs_f32, a);
+}
+extern "C" int32_t howfar_matrix_gibbs_f64(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_gibbs_f64, a);
+}

@@ -7,24 +7,34 @@
 namespace howfar {
 
 typedef int (*pairs_kernel)(const howfar_pairs *);
+typedef int (*matrix_kernel)(const howfar_matrix *);
 
 struct Kernels {
   pairs_kernel softmin_f32, softmin_f64;
   pairs_kernel gibbs_f32, gibbs_f64;
   pairs_kernel kernel_sum_f32, kernel_sum_f64;
   pairs_kernel nearest_f32, nearest_f64;
+  matrix_kernel matrix_softmin_f32, matrix_softmin_f64;
+  matrix_kernel matrix_nearest_f32, matrix_nearest_f64;
+  matrix_kernel matrix_gibbs_f32, matrix_gibbs_f64;
 };
 
 /* What each instruction set defines, in the namespace of its name. */
-#define HOWFAR_DECLARE_KERNELS                \
-  int softmin_f32(const howfar_pairs *a);     \
-  int softmin_f64(const howfar_pairs *a);     \
-  int gibbs_f32(const howfar_pairs *a);       \
-  int gibbs_f64(const howfar_pairs *a);       \
-  int kernel_sum_f32(const howfar_pairs *a);  \
-  int kernel_sum_f64(const howfar_pairs *a);  \
-  int nearest_f32(const howfar_pairs *a);     \
-  int nearest_f64(const howfar_pairs *a);
+#define HOWFAR_DECLARE_KERNELS \
+  int softmin_f32(const howfar_pairs *a); \
+  int softmin_f64(const howfar_pairs *a); \
+  int gibbs_f32(const howfar_pairs *a); \
+  int gibbs_f64(const howfar_pairs *a); \
+  int kernel_sum_f32(const howfar_pairs *a); \
+  int kernel_sum_f64(const howfar_pairs *a); \
+  int nearest_f32(const howfar_pairs *a); \
+  int nearest_f64(const howfar_pairs *a); \
+  int matrix_softmin_f32(const howfar_matrix *a); \
+  int matrix_softmin_f64(const howfar_matrix *a); \
+  int matrix_nearest_f32(const howfar_matrix *a); \
+  int matrix_nearest_f64(const howfar_matrix *a); \
+  int matrix_gibbs_f32(const howfar_matrix *a); \
+  int matrix_gibbs_f64(const howfar_matrix *a);
 
 namespace portable {
 HOWFAR_DECLARE_KERNELS

@@ -31,6 +31,7 @@ _REBUILD = (
 )
 
 _KERNELS = ("softmin", "gibbs", "kernel_sum", "nearest")
+_MATRIX_KERNELS = ("matrix_softmin", "matrix_nearest", "matrix_gibbs")
 _forked = False
 
 
@@ -47,6 +48,19 @@ class Pairs(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("left", "right")),
         *((name, ctypes.c_int64) for name in ("r", "left_step", "right_step")),
         *((name, ctypes.c_int32) for name in ("tilt", "pull")),
+    )
+
+
+class Matrix(ctypes.Structure):
+    """howfar_matrix of native/include/howfar.h: one call on an explicit matrix."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("c", "h", "f", "v", "left", "right", "out", "averages")),
+        *((name, ctypes.c_void_p) for name in ("indices", "scale")),
+        *((name, ctypes.c_int64) for name in ("batch", "n", "m", "q", "k", "r")),
+        *((name, ctypes.c_int64) for name in ("c_step", "h_step", "f_step", "v_step", "left_step", "right_step")),
+        *((name, ctypes.c_int64) for name in ("begin", "end")),
+        *((name, ctypes.c_int32) for name in ("over_rows", "cost", "tilt", "threads")),
     )
 
 
@@ -125,7 +139,7 @@ def threads() -> int:
     return 1 if _forked else int(torch.get_num_threads())
 
 
-def call(kernel: str, single: bool, pairs: Pairs) -> None:
+def call(kernel: str, single: bool, pairs: Pairs | Matrix) -> None:
     """Run one kernel, in float32 if `single`, else in float64. The interpreter lock is released meanwhile."""
     status = getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(pairs))
     if status == -1:
@@ -171,11 +185,10 @@ def _declare(loaded: ctypes.CDLL) -> None:
     loaded.howfar_sum_f64.restype = ctypes.c_double
     loaded.howfar_use.argtypes = (ctypes.c_uint32,)
     loaded.howfar_use.restype = ctypes.c_uint32
-    for kernel in _KERNELS:
-        for precision in ("f32", "f64"):
-            function = getattr(loaded, f"howfar_{kernel}_{precision}")
-            function.argtypes = (ctypes.POINTER(Pairs),)
-            function.restype = ctypes.c_int32
+    for kernels, argument in ((_KERNELS, Pairs), (_MATRIX_KERNELS, Matrix)):
+        for name in (f"howfar_{kernel}_{precision}" for kernel in kernels for precision in ("f32", "f64")):
+            getattr(loaded, name).argtypes = (ctypes.POINTER(argument),)
+            getattr(loaded, name).restype = ctypes.c_int32
     pointer, count, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
     loaded.howfar_flow_new.argtypes = (count, count, pointer, pointer, number)
     loaded.howfar_flow_new.restype = pointer

@@ -252,11 +252,11 @@ def run(
     if kernel == "nearest":
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
     scales = scale.to(torch.float64).expand(batch).contiguous()
-    held = {"x": _flat(x, 2), "y": _flat(y, 2)}
+    held = {"x": flat(x, 2), "y": flat(y, 2)}
     given = ("h", h, 1), ("f", f, 1), ("v", v, 2), ("left", left, 2), ("right", right, 2)
     for name, tensor, axes in given:
         if tensor is not None:
-            held[name] = _flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
+            held[name] = flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
     size = dtype.itemsize
     addresses = {name: (tensor.data_ptr(), step) for name, (tensor, step) in held.items()}
     call = _native.Pairs(
@@ -280,7 +280,7 @@ def run(
     return out, beside
 
 
-def _flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
+def flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
     """The tensor dense, and the elements from one problem to the next: 0 where all of them share it."""
     batch = tensor.ndim - axes
     if all(tensor.stride(i) == 0 or tensor.shape[i] == 1 for i in range(batch)):
@@ -294,6 +294,11 @@ def _seconds(clouds: Clouds, q: int) -> float:
     each = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}.get(clouds.form, 1.0)
     work = clouds.y.shape[-2] * (each * x.shape[-1] + 12 + q)
     return work * (x.dtype.itemsize / 4) / _SPEED[_native.instruction_set() or "portable"]
+
+
+def in_time(work: float) -> int:
+    """How many results of so many operations each make a call that is short enough to be interrupted."""
+    return max(1, int(_SECONDS * _SPEED[_native.instruction_set() or "portable"] / work))
 
 
 def _pieces(batch: int, n: int, seconds: float) -> list[tuple[int, int, int, int]]:
