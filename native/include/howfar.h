@@ -123,6 +123,15 @@ HOWFAR_API int32_t howfar_kernel_sum_f64(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_nearest_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_nearest_f64(const howfar_pairs *args);
 
+/* A ragged batch: problem b pairs rows x_offsets[b] .. x_offsets[b + 1] - 1 of x, and of all that belongs to x, with those
+ * of y between its offsets. One thread takes one problem; steps, n, m and the rows to compute are not read. Indices count
+ * from the first column of the problem. */
+enum howfar_reduction { HOWFAR_SOFTMIN = 0, HOWFAR_GIBBS = 1, HOWFAR_KERNEL_SUM = 2, HOWFAR_NEAREST = 3 };
+HOWFAR_API int32_t howfar_ragged_f32(int32_t reduction, const howfar_pairs *args, const int64_t *x_offsets,
+                                     const int64_t *y_offsets);
+HOWFAR_API int32_t howfar_ragged_f64(int32_t reduction, const howfar_pairs *args, const int64_t *x_offsets,
+                                     const int64_t *y_offsets);
+
 /* The soft minimum and the nearest neighbours of howfar_pairs, of a matrix. */
 HOWFAR_API int32_t howfar_matrix_softmin_f32(const howfar_matrix *args);
 HOWFAR_API int32_t howfar_matrix_softmin_f64(const howfar_matrix *args);

@@ -141,7 +141,16 @@ def threads() -> int:
 
 def call(kernel: str, single: bool, pairs: Pairs | Matrix) -> None:
     """Run one kernel, in float32 if `single`, else in float64. The interpreter lock is released meanwhile."""
-    status = getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(pairs))
+    _check_status(kernel, getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(pairs)))
+
+
+def call_ragged(kernel: str, single: bool, pairs: Pairs, x_offsets: int, y_offsets: int) -> None:
+    """Run one kernel on a ragged batch; offsets are the addresses of batch + 1 integers of 64 bits."""
+    function = getattr(library(), f"howfar_ragged_{'f32' if single else 'f64'}")
+    _check_status(kernel, function(_KERNELS.index(kernel), ctypes.byref(pairs), x_offsets, y_offsets))
+
+
+def _check_status(kernel: str, status: int) -> None:
     if status == -1:
         raise MemoryError(f"{kernel}: the compiled kernel found no memory for its working space")
     if status:
@@ -189,6 +198,9 @@ def _declare(loaded: ctypes.CDLL) -> None:
         for name in (f"howfar_{kernel}_{precision}" for kernel in kernels for precision in ("f32", "f64")):
             getattr(loaded, name).argtypes = (ctypes.POINTER(argument),)
             getattr(loaded, name).restype = ctypes.c_int32
+    for name in ("howfar_ragged_f32", "howfar_ragged_f64"):
+        getattr(loaded, name).argtypes = (ctypes.c_int32, ctypes.POINTER(Pairs), ctypes.c_void_p, ctypes.c_void_p)
+        getattr(loaded, name).restype = ctypes.c_int32
     pointer, count, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
     loaded.howfar_flow_new.argtypes = (count, count, pointer, pointer, number)
     loaded.howfar_flow_new.restype = pointer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from howfar._autograd import with_gradient
 from howfar.geometry.protocol import Side
 from howfar.ops import matrix
 from howfar.ops.precision import without_autocast
+
+Graph = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class DenseCost:
     def softmin(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """-eps log sum exp((h - C) / eps) over the other side."""
         over_rows = side == "y"
-        graph = lambda C, h: _softmin(C.mT if over_rows else C, h, eps)
+        graph: Graph = lambda C, h: _softmin(C.mT if over_rows else C, h, eps)
         if matrix.why_unavailable(self.C, eps, h) is not None:
             return graph(self.C, h)
         return with_gradient(
@@ -63,11 +66,11 @@ class DenseCost:
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""
         over_rows = side == "y"
-        graph = lambda C, h, v: _softmin_apply(C.mT if over_rows else C, h, v, eps)
+        graph: Graph = lambda C, h, v: _softmin_apply(C.mT if over_rows else C, h, v, eps)
         if matrix.why_unavailable(self.C, eps, h, v) is not None:
             out = graph(self.C, h, v)
         else:
-            both = lambda value, averages: torch.cat([value.unsqueeze(-1), averages], -1)
+            both: Graph = lambda value, averages: torch.cat([value.unsqueeze(-1), averages], -1)
             out = with_gradient(
                 lambda C, h, v: both(*matrix.softmin(C, over_rows, h, eps, v)),
                 lambda wanted, grad, out, C, h, v: matrix.gradient(C, over_rows, h, v, eps, out, grad, wanted),
@@ -78,7 +81,7 @@ class DenseCost:
     def softmin_cost(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """The average of the cost under the same weights."""
         over_rows = side == "y"
-        graph = lambda C, h: _softmin_cost(C.mT if over_rows else C, h, eps)
+        graph: Graph = lambda C, h: _softmin_cost(C.mT if over_rows else C, h, eps)
         if matrix.why_unavailable(self.C, eps, h) is not None:
             return graph(self.C, h)
 
@@ -87,7 +90,7 @@ class DenseCost:
             out = torch.cat([value.unsqueeze(-1), average], -1)
             return matrix.gradient_of_cost(C, over_rows, h, eps, out, grad, wanted)
 
-        value = lambda C, h: matrix.softmin(C, over_rows, h, eps, cost=True)[1].squeeze(-1)
+        value: Graph = lambda C, h: matrix.softmin(C, over_rows, h, eps, cost=True)[1].squeeze(-1)
         return with_gradient(value, gradient, graph, self.C, h)
 
     def apply(self, w: Tensor, side: Side) -> Tensor:

@@ -87,6 +87,10 @@ def base_of(cost: costs.Cost) -> Base | str:
     return f"the cost {cost.name!r} is not one of the compiled ones"
 
 
+Offsets = tuple[Tensor, Tensor]
+"""Where the problems of a ragged batch start and end: B + 1 integers for x, and for y."""
+
+
 @dataclass(frozen=True)
 class Clouds:
     """Points as the kernels take them, and how to read them.
@@ -100,6 +104,7 @@ class Clouds:
         factor: of u^exponent, with the scale of the points in it.
         unit: what the points were divided by.
         gentle: whether scores are small against the precision: averages of points then keep their digits too.
+        offsets: of a ragged batch, for x and for y: points are then concatenations (N, d) and (M, d).
     """
 
     x: Tensor
@@ -110,10 +115,17 @@ class Clouds:
     factor: float
     unit: float
     gentle: bool
+    offsets: Offsets | None = None
 
     def swapped(self) -> Clouds:
         """The same, roles exchanged."""
-        return replace(self, x=self.y, y=self.x)
+        return replace(self, x=self.y, y=self.x, offsets=None if self.offsets is None else self.offsets[::-1])
+
+    def per_row(self, each: Tensor) -> Tensor:
+        """What belongs to a problem (...), as broadcasts over its rows."""
+        if self.offsets is None:
+            return each.unsqueeze(-1)
+        return each.repeat_interleave(self.offsets[0].diff())
 
 
 def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: bool = False) -> Clouds:
@@ -251,7 +263,8 @@ def run(
         beside = x.new_empty(*batch, n, q)
     if kernel == "nearest":
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
-    scales = scale.to(torch.float64).expand(batch).contiguous()
+    problems_of = batch if clouds.offsets is None else (len(clouds.offsets[0]) - 1,)
+    scales = scale.to(torch.float64).expand(problems_of).contiguous()
     held = {"x": flat(x, 2), "y": flat(y, 2)}
     given = ("h", h, 1), ("f", f, 1), ("v", v, 2), ("left", left, 2), ("right", right, 2)
     for name, tensor, axes in given:
@@ -266,7 +279,13 @@ def run(
         **{f"{name}_step": step for name, (_, step) in addresses.items()},
     )  # fmt: skip
     width = math.prod(columns)
-    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, q + call.r + pull * d) / call.threads):
+    if clouds.offsets is not None:
+        written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or q)}
+        _run_ragged(kernel, call, clouds, addresses, scales, written, _seconds(clouds, q + call.r + pull * d) / m)
+        return out, beside
+    for problem, problems, begin, end in _pieces(
+        batch.numel(), n, _seconds(clouds, q + call.r + pull * d) / call.threads
+    ):
         for name, (address, step) in addresses.items():
             setattr(call, name, address + problem * step * size)
         call.out = out.data_ptr() + problem * n * width * size
@@ -278,6 +297,56 @@ def run(
         call.batch, call.row_begin, call.row_end = problems, begin, end
         _native.call(kernel, dtype == torch.float32, call)
     return out, beside
+
+
+def _run_ragged(
+    kernel: str,
+    call: _native.Pairs,
+    clouds: Clouds,
+    addresses: dict[str, tuple[int, int]],
+    scales: Tensor,
+    written: dict[str, tuple[Tensor | None, int]],
+    seconds: float,
+) -> None:
+    """Problems of a ragged batch: many in one call, a long one by itself in pieces; `seconds` is what one pair takes."""
+    assert clouds.offsets is not None
+    rows, columns = (side.tolist() for side in clouds.offsets)
+    single = clouds.x.dtype == torch.float32
+    widths = {"x": call.d, "f": 1, "left": call.r, "y": call.d, "h": 1, "v": call.q, "right": call.r}
+
+    def point(i: int, j: int, problem: int) -> None:
+        for name, (address, _) in addresses.items():
+            first = i if name in ("x", "f", "left") else j
+            setattr(call, name, address + first * widths[name] * clouds.x.dtype.itemsize)
+        for name, (tensor, width) in written.items():
+            setattr(call, name, None if tensor is None else tensor.data_ptr() + i * width * tensor.dtype.itemsize)
+        call.scale = scales.data_ptr() + 8 * problem
+
+    def together(start: int, end: int) -> None:
+        if start == end:
+            return
+        point(0, 0, start)
+        call.batch = end - start
+        starts = (side.data_ptr() + 8 * start for side in clouds.offsets or ())
+        _native.call_ragged(kernel, single, call, *starts)
+
+    start, spent = 0, 0.0
+    for b in range(len(rows) - 1):
+        n, m = rows[b + 1] - rows[b], columns[b + 1] - columns[b]
+        if seconds * n * m > _SECONDS:
+            together(start, b)
+            point(rows[b], columns[b], b)
+            call.batch, call.n, call.m = 1, n, m
+            for _, _, begin, end in _pieces(1, n, seconds * m / call.threads):
+                call.row_begin, call.row_end = begin, end
+                _native.call(kernel, single, call)
+            start, spent = b + 1, 0.0
+        elif spent + seconds * n * m > _SECONDS * call.threads:
+            together(start, b)
+            start, spent = b, seconds * n * m
+        else:
+            spent += seconds * n * m
+    together(start, len(rows) - 1)
 
 
 def flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:

@@ -84,7 +84,9 @@ def gradient_of_cost(
     by_matrix = _gibbs(C, over_rows, out[..., 0], h, eps, left, torch.stack([ones, ones], -1), tilt=True)
     by_h = None
     if wanted[1]:
-        by_h = _sums(C, over_rows, out[..., 0], h, eps, grad.unsqueeze(-1))[..., 0] - by_matrix.sum(-1 if over_rows else -2)
+        by_h = _sums(C, over_rows, out[..., 0], h, eps, grad.unsqueeze(-1))[..., 0] - by_matrix.sum(
+            -1 if over_rows else -2
+        )
     return by_matrix, by_h
 
 
