@@ -71,7 +71,7 @@ def test_kernel_sum(columns: int | None) -> None:
     w = w if columns is None else torch.stack([w, w.cos()], -1)
     kernel = kernels.Gaussian(0.7)
     ragged = lambda x, y, w: ops.kernel_sum(x, y, w, kernel=kernel, offsets=offsets())
-    agree(ragged, lambda b, x, y, w: ops.kernel_sum(x, y, w, kernel=kernel, backend="reference"), (x, y, w), 1e-9)
+    agree(ragged, lambda _, x, y, w: ops.kernel_sum(x, y, w, kernel=kernel, backend="reference"), (x, y, w), 1e-9)
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
@@ -79,7 +79,7 @@ def test_kernel_sum(columns: int | None) -> None:
 def test_nearest(dtype: torch.dtype, backend: str) -> None:
     x, y, h = problems(dtype, 3)
     values, indices = ops.nearest(x, y, h, offsets=offsets(), backend=backend)
-    wanted = looped(lambda b, x, y, h: ops.nearest(x, y, h, backend="reference")[0], x, y, h)
+    wanted = looped(lambda _, x, y, h: ops.nearest(x, y, h, backend="reference")[0], x, y, h)
     torch.testing.assert_close(values, wanted)
     at = costs.SqEuclidean().matrix(x.unsqueeze(-2), y[indices]).squeeze(-2) - h[indices]
     torch.testing.assert_close(values, at)
@@ -90,7 +90,7 @@ def test_nearest(dtype: torch.dtype, backend: str) -> None:
 
 def test_float32_and_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, h = problems(torch.float32, 3)
-    one = lambda b, x, y, h: ops.softmin(x, y, h, eps=0.5, backend="reference")
+    one = lambda _, x, y, h: ops.softmin(x, y, h, eps=0.5, backend="reference")
     got = ops.softmin(x, y, h, eps=0.5, offsets=offsets())
     torch.testing.assert_close(got.double(), looped(one, x.double(), y.double(), h.double()), rtol=1e-5, atol=1e-6)
     before = torch.get_num_threads()
