@@ -281,7 +281,8 @@ def run(
     width = math.prod(columns)
     if clouds.offsets is not None:
         written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or q)}
-        _run_ragged(kernel, call, clouds, addresses, scales, written, _seconds(clouds, q + call.r + pull * d) / m)
+        seconds = _seconds(clouds, q + call.r + pull * d) / m
+        _run_ragged(kernel, call, clouds.offsets, size, addresses, scales, written, seconds)
         return out, beside
     for problem, problems, begin, end in _pieces(
         batch.numel(), n, _seconds(clouds, q + call.r + pull * d) / call.threads
@@ -302,22 +303,22 @@ def run(
 def _run_ragged(
     kernel: str,
     call: _native.Pairs,
-    clouds: Clouds,
+    offsets: Offsets,
+    itemsize: int,
     addresses: dict[str, tuple[int, int]],
     scales: Tensor,
     written: dict[str, tuple[Tensor | None, int]],
     seconds: float,
 ) -> None:
     """Problems of a ragged batch: many in one call, a long one by itself in pieces; `seconds` is what one pair takes."""
-    assert clouds.offsets is not None
-    rows, columns = (side.tolist() for side in clouds.offsets)
-    single = clouds.x.dtype == torch.float32
+    rows, columns = (side.tolist() for side in offsets)
+    single = itemsize == 4
     widths = {"x": call.d, "f": 1, "left": call.r, "y": call.d, "h": 1, "v": call.q, "right": call.r}
 
     def point(i: int, j: int, problem: int) -> None:
         for name, (address, _) in addresses.items():
             first = i if name in ("x", "f", "left") else j
-            setattr(call, name, address + first * widths[name] * clouds.x.dtype.itemsize)
+            setattr(call, name, address + first * widths[name] * itemsize)
         for name, (tensor, width) in written.items():
             setattr(call, name, None if tensor is None else tensor.data_ptr() + i * width * tensor.dtype.itemsize)
         call.scale = scales.data_ptr() + 8 * problem
@@ -327,7 +328,7 @@ def _run_ragged(
             return
         point(0, 0, start)
         call.batch = end - start
-        starts = (side.data_ptr() + 8 * start for side in clouds.offsets or ())
+        starts = (side.data_ptr() + 8 * start for side in offsets)
         _native.call_ragged(kernel, single, call, *starts)
 
     start, spent = 0, 0.0

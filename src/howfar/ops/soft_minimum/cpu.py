@@ -11,7 +11,7 @@ from howfar import _native
 from howfar.costs import Cost
 from howfar.ops import compiled
 from howfar.ops.compiled import Base, Clouds, Offsets
-from howfar.ops.soft_minimum.gradients import Factor, Weighting, of_points
+from howfar.ops.compiled_sums import Factor, Weighting, of_points
 
 Kept = tuple[Tensor, ...]
 

@@ -1,7 +1,7 @@
 """First derivatives of the soft minimum, of averages and of the average cost, as sums over pairs on the compiled kernels.
 
 Each is sum_ij w_ij dc_ij for weights w_ij = p_ij (factor of the pair), p_ij = exp((f_i + h_j - c_ij) / eps), and sums of
-w_ij over one side; ../soft_minimum/README.md derives the factors.
+w_ij over one side; soft_minimum/README.md derives the factors.
 """
 
 from __future__ import annotations
