@@ -80,7 +80,32 @@ typedef struct howfar_pairs {
   int32_t form, threads;
   int32_t parts, results;  /* kernel_sum */
   int32_t slope;           /* gibbs: every weight times the slope e u^(e - 1) of the cost in u, 0 where u is 0 */
+  const void *left, *right; /* gibbs: (batch, n, r), (batch, m, r): every weight times <left_i, right_j>; null when r = 0 */
+  int64_t r, left_step, right_step;
+  int32_t tilt;            /* gibbs: that factor, 0 when r = 0, less scale c_ij; not with PRODUCT */
+  int32_t pull;            /* gibbs: out (batch, n, d) = sum_j weight_ij v_j du_ij / dx_i, with q = 1; not with PRODUCT */
 } howfar_pairs;
+
+/* One call on an explicit matrix c, dense and row-major; reduced over its columns, or over its rows, without a copy.
+ * "Own" is the side that has results, "other" the one that is reduced over. Results begin .. end - 1 are computed. */
+typedef struct howfar_matrix {
+  const void *c;           /* (batch, n, m) */
+  const void *h;           /* (batch, other): in units of the cost; may be -inf */
+  const void *f;           /* gibbs: (batch, own) */
+  const void *v;           /* softmin: (batch, other, q) */
+  const void *left, *right; /* gibbs: (batch, own, r), (batch, other, r) */
+  void *out;               /* softmin (batch, own); nearest (batch, own, k); gibbs (batch, n, m) */
+  void *averages;          /* softmin (batch, own, q + cost) */
+  int64_t *indices;        /* nearest (batch, own, k) */
+  const double *scale;     /* (batch) */
+  int64_t batch, n, m, q, k, r;
+  int64_t c_step, h_step, f_step, v_step, left_step, right_step;
+  int64_t begin, end;
+  int32_t over_rows;       /* whether results belong to columns */
+  int32_t cost;            /* softmin: whether the average of c comes after those of v */
+  int32_t tilt;            /* gibbs: whether the last term of <left_i, right_j> is times c_ij */
+  int32_t threads;
+} howfar_matrix;
 
 /* Chooses the kernels' instruction set by one bit of howfar_isa(), 0 for the best there is; returns the bit in use, or 0
  * when the library holds no kernels of that set for this processor. */
@@ -95,7 +120,8 @@ HOWFAR_API uint32_t howfar_use(uint32_t isa_bit);
 HOWFAR_API int32_t howfar_softmin_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_softmin_f64(const howfar_pairs *args);
 
-/* out_i = sum_j exp(scale (f_i + h_j - c_ij)) v_j, q columns. A slope of exponent 1 is 1 and needs no asking. */
+/* out_i = sum_j exp(scale (f_i + h_j - c_ij)) v_j, q columns. A slope of exponent 1 is 1 and needs no asking. Weights may
+ * be multiplied by a slope and by a factor of the pair, and be met by the derivative of u: what gradients are made of. */
 HOWFAR_API int32_t howfar_gibbs_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_gibbs_f64(const howfar_pairs *args);
 
@@ -115,6 +141,24 @@ HOWFAR_API int64_t howfar_ceiling_f64(int64_t features, int64_t rounds, int32_t 
 
 /* The tile of pairs that the kernels in use hold in registers: its rows, its columns in float, and in double. */
 HOWFAR_API int32_t howfar_tile(int32_t shape[3]);
+/* A ragged batch: problem b pairs rows x_offsets[b] .. x_offsets[b + 1] - 1 of x, and of all that belongs to x, with those
+ * of y between its offsets. One thread takes one problem; steps, n, m and the rows to compute are not read. Indices count
+ * from the first column of the problem. */
+enum howfar_reduction { HOWFAR_SOFTMIN = 0, HOWFAR_GIBBS = 1, HOWFAR_KERNEL_SUM = 2, HOWFAR_NEAREST = 3 };
+HOWFAR_API int32_t howfar_ragged_f32(int32_t reduction, const howfar_pairs *args, const int64_t *x_offsets,
+                                     const int64_t *y_offsets);
+HOWFAR_API int32_t howfar_ragged_f64(int32_t reduction, const howfar_pairs *args, const int64_t *x_offsets,
+                                     const int64_t *y_offsets);
+
+/* The soft minimum and the nearest neighbours of howfar_pairs, of a matrix. */
+HOWFAR_API int32_t howfar_matrix_softmin_f32(const howfar_matrix *args);
+HOWFAR_API int32_t howfar_matrix_softmin_f64(const howfar_matrix *args);
+HOWFAR_API int32_t howfar_matrix_nearest_f32(const howfar_matrix *args);
+HOWFAR_API int32_t howfar_matrix_nearest_f64(const howfar_matrix *args);
+
+/* out = exp(scale (f + h - c)) <left, right>, a matrix: the derivative of a reduction in c. Own are the rows. */
+HOWFAR_API int32_t howfar_matrix_gibbs_f32(const howfar_matrix *args);
+HOWFAR_API int32_t howfar_matrix_gibbs_f64(const howfar_matrix *args);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,8 @@ namespace {
     howfar::set::softmin_f32, howfar::set::softmin_f64, howfar::set::gibbs_f32, howfar::set::gibbs_f64,               \
         howfar::set::kernel_sum_f32, howfar::set::kernel_sum_f64, howfar::set::nearest_f32, howfar::set::nearest_f64, \
         howfar::set::ceiling_f32, howfar::set::ceiling_f64, howfar::set::tile_shape,                                  \
+        howfar::set::matrix_softmin_f32, howfar::set::matrix_softmin_f64, howfar::set::matrix_nearest_f32,            \
+        howfar::set::matrix_nearest_f64, howfar::set::matrix_gibbs_f32, howfar::set::matrix_gibbs_f64,                \
   }
 
 #if defined(HOWFAR_HAS_KERNELS)
@@ -42,7 +44,8 @@ const howfar::Kernels *in_use() {
   return kernels;
 }
 
-int run(howfar::pairs_kernel howfar::Kernels::*which, const howfar_pairs *a) {
+template <class Kernel, class Args>
+int run(Kernel howfar::Kernels::*which, const Args *a) {
   const howfar::Kernels *kernels = in_use();
   return kernels ? (kernels->*which)(a) : HOWFAR_NO_KERNELS;
 }
@@ -82,4 +85,23 @@ extern "C" int32_t howfar_tile(int32_t shape[3]) {
   const howfar::Kernels *kernels = in_use();
   if (kernels) kernels->tile_shape(shape);
   return kernels ? 0 : HOWFAR_NO_KERNELS;
+}
+
+extern "C" int32_t howfar_matrix_softmin_f32(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_softmin_f32, a);
+}
+extern "C" int32_t howfar_matrix_softmin_f64(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_softmin_f64, a);
+}
+extern "C" int32_t howfar_matrix_nearest_f32(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_nearest_f32, a);
+}
+extern "C" int32_t howfar_matrix_nearest_f64(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_nearest_f64, a);
+}
+extern "C" int32_t howfar_matrix_gibbs_f32(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_gibbs_f32, a);
+}
+extern "C" int32_t howfar_matrix_gibbs_f64(const howfar_matrix *a) {
+  return run(&howfar::Kernels::matrix_gibbs_f64, a);
 }

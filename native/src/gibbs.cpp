@@ -5,6 +5,52 @@ namespace howfar {
 namespace HOWFAR_SET {
 namespace {
 
+/* du / d(x - y) of one feature. */
+template <class T>
+HOWFAR_INLINE Vec<T> pull_of(int32_t form, Vec<T> gap, T p) {
+  typedef typename Lanes<T>::I I;
+  if (form == HOWFAR_FORM_DIFFERENCE) return gap + gap;
+  const Vec<T> one = splat(T(1));
+  const Vec<T> sign = (Vec<T>)((I)one & (I)(gap > Vec<T>{})) - (Vec<T>)((I)one & (I)(gap < Vec<T>{}));
+  return form == HOWFAR_FORM_CITYBLOCK ? sign : sign * splat(p) * power<T>(absolute(gap), p - T(1));
+}
+
+/* Sums of weights times du / dx for one block of rows: lane by lane within a chunk. */
+template <class T>
+struct Pulls {
+  const howfar_pairs *a;
+  Buffer<Vec<T>> chunk; /* (kRows, d) */
+  Buffer<T> sums;       /* (rows, d) */
+
+  Pulls(const howfar_pairs *a_, int64_t rows) : a(a_), chunk(a->pull ? kRows * a->d : 1), sums(a->pull ? rows * a->d : 1) {
+    for (int64_t i = 0; a->pull && i < kRows * a->d; ++i) chunk.data[i] = Vec<T>{};
+    for (int64_t i = 0; a->pull && i < rows * a->d; ++i) sums.data[i] = T(0);
+  }
+  __attribute__((noinline)) void add(const T *x, const Tile<T> &w, const T *y, const T *values) {
+    for (int64_t k = 0; k < a->d; ++k)
+      for (int v = 0; v < kVectors; ++v) {
+        const Vec<T> column = load(y + k * kPanel<T> + v * Lanes<T>::n), value = load(values + v * Lanes<T>::n);
+        for (int r = 0; r < kRows; ++r)
+          chunk.data[r * a->d + k] += w[r][v] * value * pull_of<T>(a->form, splat(x[r * a->d + k]) - column, (T)a->p);
+      }
+  }
+  void flush(int64_t row) {
+    for (int64_t i = 0; i < kRows * a->d; ++i) {
+      sums.data[row * a->d + i] += sum_lanes<T>(chunk.data[i]);
+      chunk.data[i] = Vec<T>{};
+    }
+  }
+};
+
+/* The factors of pairs, as columns and rows of their own. */
+howfar_pairs factors_of(const howfar_pairs *a) {
+  howfar_pairs of = *a;
+  of.x = a->left, of.y = a->right, of.x_step = a->left_step, of.y_step = a->right_step;
+  of.h = nullptr, of.v = nullptr, of.d = a->r, of.q = 0;
+  if (!a->r) of.m = 0;
+  return of;
+}
+
 template <class T, int KIND>
 int gibbs_as(const howfar_pairs *a) {
   const bool norm_row = KIND == kGeneral && a->form == HOWFAR_FORM_PRODUCT;
@@ -14,29 +60,41 @@ int gibbs_as(const howfar_pairs *a) {
     if (KIND == kFolded) how.feature = 2 * how.bias, how.norm_in_bias = true;
     return how;
   });
-  const Spans<T> spans(a, columns, KIND == kDifference && can_truncate<T, KIND>(a));
-  return over_blocks(a, [&](int64_t b, int64_t first, int64_t rows) {
+  const Spans<T> spans(a, columns, KIND == kDifference && !a->r && !a->tilt && !a->pull && can_truncate<T, KIND>(a));
+  const howfar_pairs pairs = factors_of(a);
+  const Packed<T> factors(&pairs, false, false, false, [](int64_t) {
+    Packing<T> how;
+    how.outside = T(0);
+    return how;
+  });
+  const int64_t width = a->pull ? a->d : a->q, all = a->row_end - a->row_begin;
+  const Parts parts(columns.panels, columns.chunk, kPanel<T>, spans.used);
+  Buffer<T> partial(parts.count > 1 ? a->batch * all * parts.count * width : 0);
+  const int failed = over_parts(a, parts, [&](int64_t b, int64_t first, int64_t rows, int64_t begin, int64_t end,
+                                              int64_t part) {
     const int64_t d = a->d, padded = padded_rows(rows);
     const T k = (T)(a->scale[b] * kLog2E);
     const Scores<T, KIND> scores(a, -k);
-    Buffer<T> x(padded * d), norms(padded), shift(padded);
-    ValueSums<T> values(a->q, padded);
+    Buffer<T> x(padded * d), norms(padded), shift(padded), left(padded * a->r);
+    ValueSums<T> values(a->pull ? 0 : a->q, padded);
+    Pulls<T> pulls(a, padded);
     columns.pack_rows(a, b, first, rows, x.data, norms.data);
     const Kept<T, KIND> kept(spans, columns, scores, b, rows, x.data, norms.data);
+    if (a->r) factors.pack_rows(&pairs, b, first, rows, left.data, shift.data);
     for (int64_t i = 0; i < padded; ++i) {
       T own = i < rows && a->f ? ((const T *)a->f)[b * a->f_step + first + i] : T(0);
       if (KIND == kFolded) own -= norms.data[i];
       shift.data[i] = own > -std::numeric_limits<T>::infinity() ? k * own : kEmpty<T>;
     }
     const Vec<T> highest = splat(sizeof(T) == 4 ? T(127) : T(1023));
-    for (int64_t start = 0; start < columns.panels; start += columns.chunk) {
-      const int64_t stop = least(start + columns.chunk, columns.panels);
+    for (int64_t start = begin; start < end; start += columns.chunk) {
+      const int64_t stop = least(start + columns.chunk, end);
       for (int64_t row = 0; row < padded; row += kRows) {
         const uint8_t *wanted = kept.of(row);
         for (int64_t panel = start; panel < stop; ++panel) {
           if (wanted && !wanted[panel / Spans<T>::kPanels]) continue;
           const T *y = columns.panel(b, panel);
-          Tile<T> t;
+          Tile<T> t, factor = {};
           alignas(64) T slope[KIND == kGeneral ? kRows * kPanel<T> : 1];
           if constexpr (KIND == kGeneral) {
             alignas(64) T memory[kRows * kPanel<T>];
@@ -45,6 +103,12 @@ int gibbs_as(const howfar_pairs *a) {
           } else {
             scores.tile(x.data + row * d, norms.data + row, y, t);
           }
+          if (a->r) accumulate<T, false, 0>(left.data + row * a->r, factors.panel(b, panel), a->r, factor);
+          if (a->tilt)
+            for (int v = 0; v < kVectors; ++v) {
+              const Vec<T> bias = load(y + d * kPanel<T> + v * Lanes<T>::n);
+              for (int r = 0; r < kRows; ++r) factor[r][v] += (t[r][v] - bias) * splat(T(1 / kLog2E));
+            }
           for (int r = 0; r < kRows; ++r)
             for (int v = 0; v < kVectors; ++v) t[r][v] = exp2_of(min(t[r][v] + splat(shift.data[row + r]), highest));
           if constexpr (KIND == kGeneral) {
@@ -52,15 +116,36 @@ int gibbs_as(const howfar_pairs *a) {
               for (int r = 0; r < kRows; ++r)
                 for (int v = 0; v < kVectors; ++v) t[r][v] *= load(slope + r * kPanel<T> + v * Lanes<T>::n);
           }
+          if (a->r || a->tilt)
+            for (int r = 0; r < kRows; ++r)
+              for (int v = 0; v < kVectors; ++v) t[r][v] *= factor[r][v];
+          if (a->pull) {
+            pulls.add(x.data + row * d, t, y, columns.values(y));
+            continue;
+          }
           const T *v = (const T *)a->v + b * a->v_step + panel * kPanel<T> * a->q;
           values.add(row, t, columns.values(y), v, columns.columns(panel));
         }
-        values.flush(row);
+        if (a->pull)
+          pulls.flush(row);
+        else
+          values.flush(row);
       }
     }
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t c = 0; c < a->q; ++c) ((T *)a->out)[(b * a->n + first + i) * a->q + c] = values.total(i, c);
+    for (int64_t i = 0; i < rows; ++i) {
+      T *out = parts.count > 1 ? partial.data + ((b * all + first + i - a->row_begin) * parts.count + part) * width
+                               : (T *)a->out + (b * a->n + first + i) * width;
+      for (int64_t c = 0; c < width; ++c) out[c] = a->pull ? pulls.sums.data[i * width + c] : values.total(i, c);
+    }
   }, spans.granule());
+  for (int64_t i = 0; !failed && parts.count > 1 && i < a->batch * all; ++i)
+    for (int64_t c = 0; c < width; ++c) {
+      const T *term = partial.data + i * parts.count * width + c;
+      double total = 0;
+      for (int64_t part = 0; part < parts.count; ++part) total += (double)term[part * width];
+      ((T *)a->out)[(i / all * a->n + a->row_begin + i % all) * width + c] = (T)total;
+    }
+  return failed;
 }
 
 template <class T>

@@ -155,6 +155,33 @@ int64_t run_panels(int64_t unit) {
   return most(1, (1 << 15) / kPanel<T> / unit) * unit;
 }
 
+/* How the panels of a problem are cut into parts that are reduced apart and combined in their order. So few rows over
+ * many columns keep every thread at work; where the cuts lie depends on the number of columns alone. */
+struct Parts {
+  static constexpr int64_t kColumns = 1 << 16;
+  int64_t panels, each, count;
+
+  Parts(int64_t panels_, int64_t chunk, int64_t width, bool whole = false)
+      : panels(panels_),
+        each(whole ? most(1, panels_) : most(1, kColumns / width / chunk) * chunk),
+        count(most(1, (panels_ + each - 1) / each)) {}
+};
+
+/* body(problem, first row, rows, first panel, end of panels, part) over the batch, blocks of rows that start at multiples of
+ * `granule`, and parts. */
+template <class Body>
+int over_parts(const howfar_pairs *a, const Parts &parts, const Body &body, int64_t granule = kRows) {
+  const int64_t rows = a->row_end - a->row_begin;
+  const int64_t share = (rows * a->batch * parts.count + a->threads - 1) / most(a->threads, 1);
+  const int64_t block = least(kBlock, most(granule, (share + granule - 1) / granule * granule));
+  const int64_t blocks = (rows + block - 1) / block;
+  return in_parallel(a->batch * blocks * parts.count, a->threads, [&](int64_t task) {
+    const int64_t part = task % parts.count, first = a->row_begin + task / parts.count % blocks * block;
+    body(task / parts.count / blocks, first, least(block, a->row_end - first), part * parts.each,
+         least((part + 1) * parts.each, parts.panels), part);
+  });
+}
+
 HOWFAR_INLINE int64_t padded_rows(int64_t rows) { return (rows + kRows - 1) / kRows * kRows; }
 
 /* What a panel holds: feature y'_k = feature (y_k - centre_k), bias = bias (h - [norm_in_bias] |y'|^2) + offset. */

@@ -1,3 +1,4 @@
+#include "combine.h"
 #include "truncation.h"
 #include "values.h"
 
@@ -46,7 +47,12 @@ int softmin_as(const howfar_pairs *a) {
     return how;
   });
   const Spans<T> spans(a, columns, can_truncate<T, KIND>(a));
-  return over_blocks(a, [&](int64_t b, int64_t first, int64_t rows) {
+  const int64_t all = a->row_end - a->row_begin, width = 2 + a->q;
+  const Parts parts(columns.panels, columns.chunk, kPanel<T>, spans.used);
+  Buffer<T> partial(parts.count > 1 ? a->batch * all * parts.count * width : 0);
+  Buffer<T> left_out(parts.count > 1 && KIND == kFolded ? a->batch * all : 0);
+  const int failed = over_parts(a, parts, [&](int64_t b, int64_t first, int64_t rows, int64_t begin, int64_t end,
+                                              int64_t part) {
     const int64_t d = a->d, padded = padded_rows(rows);
     const Scores<T, KIND> scores(a, -(T)(a->scale[b] * kLog2E));
     Buffer<T> x(padded * d), norms(padded), top(padded);
@@ -55,8 +61,8 @@ int softmin_as(const howfar_pairs *a) {
     columns.pack_rows(a, b, first, rows, x.data, norms.data);
     const Kept<T, KIND> kept(spans, columns, scores, b, rows, x.data, norms.data);
     for (int64_t i = 0; i < padded; ++i) top.data[i] = kEmpty<T>, sums.data[i] = Vec<T>{};
-    for (int64_t start = 0; start < columns.panels; start += columns.chunk) {
-      const int64_t stop = least(start + columns.chunk, columns.panels);
+    for (int64_t start = begin; start < end; start += columns.chunk) {
+      const int64_t stop = least(start + columns.chunk, end);
       for (int64_t row = 0; row < padded; row += kRows) {
         const Softmax<T, KIND> softmax{scores, x.data + row * d, norms.data + row};
         Vec<T> m[kRows], s[kRows];
@@ -86,18 +92,24 @@ int softmin_as(const howfar_pairs *a) {
         if constexpr (VALUES) values.flush(row);
       }
     }
-    const double eps = 1.0 / a->scale[b];
     for (int64_t i = 0; i < rows; ++i) {
-      const bool some = top.data[i] > kEmpty<T> / 2;
+      /* The norm that folding left out moves the value of the row, whatever the part. */
+      const double norm = KIND == kFolded ? (double)norms.data[i] : 0.0;
       const T total = sum_lanes<T>(sums.data[i]);
-      double value = -eps / kLog2E * ((double)top.data[i] + std::log2((double)total));
-      if (KIND == kFolded) value += (double)norms.data[i];
-      ((T *)a->out)[b * a->n + first + i] = some ? (T)value : std::numeric_limits<T>::infinity();
-      if constexpr (VALUES)
-        for (int64_t c = 0; c < a->q; ++c)
-          ((T *)a->averages)[(b * a->n + first + i) * a->q + c] = some ? values.total(i, c) / total : T(0);
+      if (parts.count == 1) {
+        write<T>(a, b, first + i, (double)top.data[i], (double)total, norm, [&](int64_t c) { return values.total(i, c); });
+        continue;
+      }
+      T *own = partial.data + ((b * all + first + i - a->row_begin) * parts.count + part) * width;
+      own[0] = top.data[i] > kEmpty<T> / 2 ? top.data[i] : kEmpty<T>, own[1] = total;
+      for (int64_t c = 0; c < a->q; ++c) own[2 + c] = values.total(i, c);
+      if (KIND == kFolded && part == 0) left_out.data[b * all + first + i - a->row_begin] = norms.data[i];
     }
   }, spans.granule());
+  for (int64_t i = 0; !failed && parts.count > 1 && i < a->batch * all; ++i)
+    combine(a, i / all, a->row_begin + i % all, partial.data + i * parts.count * width, parts.count,
+            KIND == kFolded ? (double)left_out.data[i] : 0.0);
+  return failed;
 }
 
 template <class T, int KIND>

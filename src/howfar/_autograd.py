@@ -1,8 +1,10 @@
-"""Two rules of differentiation that several families share.
+"""Three rules of differentiation that several families share.
 
 `first_order` wraps a value whose gradient is known in closed form at fixed dual variables (the dual
 functional of entropic transport, the nuclear norm of the Bures distance). Such a gradient is exact, but
 differentiating it again at fixed duals would silently drop a term, so a second derivative raises instead.
+
+`with_gradient` wraps a value whose first derivative has a program of its own, and the others that of a graph.
 """
 
 from __future__ import annotations
@@ -29,6 +31,55 @@ def no_second_derivative(name: str, gradient: Tensor, *origins: Tensor) -> Tenso
     """`gradient` unchanged, which raises when it is itself differentiated in any of `origins`."""
     out: Tensor = _NoSecondDerivative.apply(name, gradient, *origins)  # type: ignore[no-untyped-call]
     return out
+
+
+def with_gradient(
+    value: Callable[..., Tensor],
+    gradient: Callable[..., tuple[Tensor | None, ...]],
+    graph: Callable[..., Tensor],
+    *inputs: Tensor,
+) -> Tensor:
+    """`value(*inputs)`, with derivatives of every order.
+
+    Args:
+        value: the value, outside of any graph.
+        gradient: (wanted, grad, out, *inputs) -> the vector-Jacobian product in each input, None where unwanted.
+        graph: the same value as a differentiable program, evaluated when a derivative is differentiated again.
+        inputs: the differentiable inputs.
+    """
+    if not (torch.is_grad_enabled() and any(t.requires_grad for t in inputs)):
+        with torch.no_grad():
+            return value(*inputs)
+    out: Tensor = _WithGradient.apply(value, gradient, graph, *inputs)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _WithGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        value: Callable[..., Tensor],
+        gradient: Callable[..., tuple[Tensor | None, ...]],
+        graph: Callable[..., Tensor],
+        *inputs: Tensor,
+    ) -> Tensor:
+        ctx.gradient, ctx.graph = gradient, graph
+        out = value(*inputs)
+        ctx.save_for_backward(out, *inputs)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        out, *inputs = ctx.saved_tensors
+        wanted = list(ctx.needs_input_grad[3:])
+        if not torch.is_grad_enabled():
+            found = ctx.gradient(wanted, grad, out, *inputs)
+            return (None, None, None, *(g if needed else None for g, needed in zip(found, wanted, strict=True)))
+        # Views: one input may be a function of another, and what is asked for is the partial derivative.
+        inputs = [t.view_as(t) for t in inputs]
+        asked = [t for t, needed in zip(inputs, wanted, strict=True) if needed]
+        grads = iter(torch.autograd.grad(ctx.graph(*inputs), asked, grad, create_graph=True, allow_unused=True))
+        return (None, None, None, *(next(grads) if needed else None for needed in wanted))
 
 
 class _FirstOrder(torch.autograd.Function):

@@ -32,6 +32,7 @@ _REBUILD = (
 )
 
 _KERNELS = ("softmin", "gibbs", "kernel_sum", "nearest")
+_MATRIX_KERNELS = ("matrix_softmin", "matrix_nearest", "matrix_gibbs")
 _forked = False
 
 
@@ -52,6 +53,22 @@ class Pairs(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("row_begin", "row_end")),
         *((name, ctypes.c_double) for name in ("exponent", "p")),
         *((name, ctypes.c_int32) for name in ("form", "threads", "parts", "results", "slope")),
+        *((name, ctypes.c_void_p) for name in ("left", "right")),
+        *((name, ctypes.c_int64) for name in ("r", "left_step", "right_step")),
+        *((name, ctypes.c_int32) for name in ("tilt", "pull")),
+    )
+
+
+class Matrix(ctypes.Structure):
+    """howfar_matrix of native/include/howfar.h: one call on an explicit matrix."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("c", "h", "f", "v", "left", "right", "out", "averages")),
+        *((name, ctypes.c_void_p) for name in ("indices", "scale")),
+        *((name, ctypes.c_int64) for name in ("batch", "n", "m", "q", "k", "r")),
+        *((name, ctypes.c_int64) for name in ("c_step", "h_step", "f_step", "v_step", "left_step", "right_step")),
+        *((name, ctypes.c_int64) for name in ("begin", "end")),
+        *((name, ctypes.c_int32) for name in ("over_rows", "cost", "tilt", "threads")),
     )
 
 
@@ -130,9 +147,18 @@ def threads() -> int:
     return 1 if _forked else int(torch.get_num_threads())
 
 
-def call(kernel: str, single: bool, pairs: Pairs) -> None:
+def call(kernel: str, single: bool, pairs: Pairs | Matrix) -> None:
     """Run one kernel, in float32 if `single`, else in float64. The interpreter lock is released meanwhile."""
-    status = getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(pairs))
+    _check_status(kernel, getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(pairs)))
+
+
+def call_ragged(kernel: str, single: bool, pairs: Pairs, x_offsets: int, y_offsets: int) -> None:
+    """Run one kernel on a ragged batch; offsets are the addresses of batch + 1 integers of 64 bits."""
+    function = getattr(library(), f"howfar_ragged_{'f32' if single else 'f64'}")
+    _check_status(kernel, function(_KERNELS.index(kernel), ctypes.byref(pairs), x_offsets, y_offsets))
+
+
+def _check_status(kernel: str, status: int) -> None:
     if status == -1:
         raise MemoryError(f"{kernel}: the compiled kernel found no memory for its working space")
     if status:
@@ -213,11 +239,13 @@ def _declare(loaded: ctypes.CDLL) -> None:
     loaded.howfar_sum_f64.restype = ctypes.c_double
     loaded.howfar_use.argtypes = (ctypes.c_uint32,)
     loaded.howfar_use.restype = ctypes.c_uint32
-    for kernel in _KERNELS:
-        for precision in ("f32", "f64"):
-            function = getattr(loaded, f"howfar_{kernel}_{precision}")
-            function.argtypes = (ctypes.POINTER(Pairs),)
-            function.restype = ctypes.c_int32
+    for kernels, argument in ((_KERNELS, Pairs), (_MATRIX_KERNELS, Matrix)):
+        for name in (f"howfar_{kernel}_{precision}" for kernel in kernels for precision in ("f32", "f64")):
+            getattr(loaded, name).argtypes = (ctypes.POINTER(argument),)
+            getattr(loaded, name).restype = ctypes.c_int32
+    for name in ("howfar_ragged_f32", "howfar_ragged_f64"):
+        getattr(loaded, name).argtypes = (ctypes.c_int32, ctypes.POINTER(Pairs), ctypes.c_void_p, ctypes.c_void_p)
+        getattr(loaded, name).restype = ctypes.c_int32
     pointer, count, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
     for precision in ("f32", "f64"):
         function = getattr(loaded, f"howfar_ceiling_{precision}")

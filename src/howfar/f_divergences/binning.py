@@ -62,6 +62,9 @@ def histogram(x: Any, y: Any, *, bins: Any = "auto", a: Any = None, b: Any = Non
     if first.d != 1:
         fix = "Pass one column at a time, x[..., [i]]."
         raise ShapeError(complaint("x", "one feature, shape (n,) or (..., n, 1)", f"{first.d} features", fix))
+    if (first.sizes or second.sizes) and isinstance(bins, str):
+        fix = "Pass a count or edges, or one pair of clouds at a time."
+        raise DomainError(complaint("bins", "a count or edges for clouds of different sizes", repr(bins), fix))
     left, right = first.points.squeeze(-1), second.points.squeeze(-1)
     pooled = torch.cat((left, right), -1).detach()
     edges = _edges(bins, pooled)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from howfar._autograd import with_gradient
 from howfar.geometry.protocol import Side
+from howfar.ops import matrix
 from howfar.ops.precision import without_autocast
+
+Graph = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,25 +50,49 @@ class DenseCost:
     def _rows(self, side: Side) -> Tensor:
         return self.C if side == "x" else self.C.mT
 
-    def _scores(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
-        return (h.unsqueeze(-2) - self._rows(side)) / eps[..., None, None]
-
     def softmin(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """-eps log sum exp((h - C) / eps) over the other side."""
-        scores = self._scores(h, eps, side)
-        # An exponential that underflows takes ten times as long, and adds nothing to a sum that is at least 1.
-        least = scores.detach().amax(-1, keepdim=True) + 0.9 * math.log(torch.finfo(scores.dtype).tiny)
-        return -eps.unsqueeze(-1) * torch.logsumexp(torch.maximum(scores, least), -1)
+        over_rows = side == "y"
+        graph: Graph = lambda C, h: _softmin(C.mT if over_rows else C, h, eps)
+        if matrix.why_unavailable(self.C, eps, h) is not None:
+            return graph(self.C, h)
+        return with_gradient(
+            lambda C, h: matrix.softmin(C, over_rows, h, eps)[0],
+            lambda wanted, grad, out, C, h: matrix.gradient(
+                C, over_rows, h, None, eps, out.unsqueeze(-1), grad.unsqueeze(-1), [*wanted, False]
+            )[:2],
+            graph, self.C, h,
+        )  # fmt: skip
 
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""
-        scores = self._scores(h, eps, side)
-        with without_autocast(v.device):
-            return -eps.unsqueeze(-1) * torch.logsumexp(scores, -1), torch.softmax(scores, -1) @ v
+        over_rows = side == "y"
+        graph: Graph = lambda C, h, v: _softmin_apply(C.mT if over_rows else C, h, v, eps)
+        if matrix.why_unavailable(self.C, eps, h, v) is not None:
+            out = graph(self.C, h, v)
+        else:
+            both: Graph = lambda value, averages: torch.cat([value.unsqueeze(-1), averages], -1)
+            out = with_gradient(
+                lambda C, h, v: both(*matrix.softmin(C, over_rows, h, eps, v)),
+                lambda wanted, grad, out, C, h, v: matrix.gradient(C, over_rows, h, v, eps, out, grad, wanted),
+                graph, self.C, h, v,
+            )  # fmt: skip
+        return out[..., 0], out[..., 1:]
 
     def softmin_cost(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """The average of the cost under the same weights."""
-        return (torch.softmax(self._scores(h, eps, side), -1) * self._rows(side)).sum(-1)
+        over_rows = side == "y"
+        graph: Graph = lambda C, h: _softmin_cost(C.mT if over_rows else C, h, eps)
+        if matrix.why_unavailable(self.C, eps, h) is not None:
+            return graph(self.C, h)
+
+        def gradient(wanted: list[bool], grad: Tensor, _: Tensor, C: Tensor, h: Tensor) -> tuple[Tensor | None, ...]:
+            value, average = matrix.softmin(C, over_rows, h, eps, cost=True)
+            out = torch.cat([value.unsqueeze(-1), average], -1)
+            return matrix.gradient_of_cost(C, over_rows, h, eps, out, grad, wanted)
+
+        value: Graph = lambda C, h: matrix.softmin(C, over_rows, h, eps, cost=True)[1].squeeze(-1)
+        return with_gradient(value, gradient, graph, self.C, h)
 
     def apply(self, w: Tensor, side: Side) -> Tensor:
         """C w, one number for each point of the side."""
@@ -72,6 +101,8 @@ class DenseCost:
 
     def nearest(self, h: Tensor, k: int, side: Side) -> tuple[Tensor, Tensor]:
         """The k smallest C - h over the other side, and their indices; ties by the smaller index."""
+        if not _differentiated(self.C, h) and matrix.why_unavailable(self.C, None, h, k=k) is None:
+            return matrix.nearest(self.C, side == "y", h, k)
         scores = self._rows(side) - h.unsqueeze(-2)
         values, indices = torch.topk(scores, k, dim=-1, largest=False)
         within = scores <= values[..., -1:]
@@ -96,3 +127,25 @@ class DenseCost:
     def at(self, i: Tensor, j: Tensor) -> Tensor:
         """(K,) the costs of K pairs."""
         return self.C[i, j]
+
+
+def _softmin(rows: Tensor, h: Tensor, eps: Tensor) -> Tensor:
+    scores = (h.unsqueeze(-2) - rows) / eps[..., None, None]
+    # An exponential that underflows takes ten times as long, and adds nothing to a sum that is at least 1.
+    least = scores.detach().amax(-1, keepdim=True) + 0.9 * math.log(torch.finfo(scores.dtype).tiny)
+    return -eps.unsqueeze(-1) * torch.logsumexp(torch.maximum(scores, least), -1)
+
+
+def _softmin_apply(rows: Tensor, h: Tensor, v: Tensor, eps: Tensor) -> Tensor:
+    scores = (h.unsqueeze(-2) - rows) / eps[..., None, None]
+    with without_autocast(v.device):
+        total = torch.logsumexp(scores, -1, keepdim=True)
+        return torch.cat([-eps[..., None, None] * total, torch.softmax(scores, -1) @ v], -1)
+
+
+def _softmin_cost(rows: Tensor, h: Tensor, eps: Tensor) -> Tensor:
+    return (torch.softmax((h.unsqueeze(-2) - rows) / eps[..., None, None], -1) * rows).sum(-1)
+
+
+def _differentiated(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)

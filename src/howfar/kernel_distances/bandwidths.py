@@ -109,15 +109,21 @@ def median_distance(
         >>> median_distance(torch.tensor([[0.0], [1.0], [4.0]]))
         tensor(3.)
     """
-    stride = math.ceil(points.shape[-2] / MOST_POINTS_FOR_MEDIAN)
-    points = points.detach()[..., ::stride, :]
+    points = points.detach()
     clouds = points.reshape(-1, *points.shape[-2:])
     if weights is None:
-        medians = [middle(torch.pdist(cloud)) for cloud in clouds]
+        medians = [middle(torch.pdist(_thinned(cloud))) for cloud in clouds]
     else:
-        thinned = weights.detach()[..., ::stride].expand(points.shape[:-1]).reshape(clouds.shape[:-1])
-        medians = [_weighted_middle(cloud, w) for cloud, w in zip(clouds, thinned, strict=True)]
+        counts = weights.detach().expand(points.shape[:-1]).reshape(clouds.shape[:-1])
+        medians = [
+            _weighted_middle(_thinned(cloud[w > 0]), _thinned(w[w > 0]))
+            for cloud, w in zip(clouds, counts, strict=True)
+        ]
     return torch.stack(medians).reshape(points.shape[:-2])
+
+
+def _thinned(rows: Tensor) -> Tensor:
+    return rows[:: math.ceil(len(rows) / MOST_POINTS_FOR_MEDIAN)]
 
 
 def middle(distances: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def mmd2(
     in points and weights; memory is linear in n + m.
 
     Args:
-        x: points (..., n, d).
+        x: points (..., n, d); or a list of clouds (n_b, d) of different sizes, a batch (B,) of them.
         y: points (..., m, d); n and m may differ.
         a: weights (..., n), uniform when left out.
         b: weights (..., m), uniform when left out.
@@ -213,6 +213,12 @@ def _block(
 
 
 def _in_order(p: Measure, q: Measure, estimator: str, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    for side, name in ((p, "x"), (q, "y")):
+        if side.sizes is not None:
+            fix = "Pass estimator='unbiased' or 'biased', which take such batches."
+            raise DomainError(
+                complaint(name, f"clouds of one size with estimator={estimator!r}", f"sizes {side.sizes}", fix)
+            )
     for side, name in ((p, "a"), (q, "b")):
         if not side.uniform:
             fix = "Pass estimator='unbiased' or 'biased', which take weights."

@@ -31,7 +31,7 @@ def energy_distance(
     over pairs in linear memory. Twice differentiable in points and weights.
 
     Args:
-        x: points (..., n, d).
+        x: points (..., n, d); or a list of clouds (n_b, d) of different sizes, a batch (B,) of them.
         y: points (..., m, d); n and m may differ.
         a: weights (..., n), uniform when left out.
         b: weights (..., m), uniform when left out.

@@ -54,8 +54,9 @@ def never_negative(value: Tensor) -> Tensor:
 def check_two_points(p: Measure, name: str) -> None:
     """Raise unless two points at least carry mass: pairs of different indices are needed."""
     fix = "Pass estimator='biased', which single points have too."
-    if p.n < 2:
-        raise ShapeError(complaint(name, "at least 2 points for estimator='unbiased'", f"{p.n}", fix))
+    fewest = p.n if p.sizes is None else min(p.sizes)
+    if fewest < 2:
+        raise ShapeError(complaint(name, "at least 2 points for estimator='unbiased'", f"{fewest}", fix))
     if not p.uniform and not _checks.compiling() and bool((p.weights.detach().square().sum(-1) > 1 - _MARGIN).any()):
         weights = {"x": "a", "y": "b"}[name]
         raise DomainError(

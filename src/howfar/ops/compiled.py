@@ -89,6 +89,10 @@ def base_of(cost: costs.Cost) -> Base | str:
     return f"the cost {cost.name!r} is not one of the compiled ones"
 
 
+Offsets = tuple[Tensor, Tensor]
+"""Where the problems of a ragged batch start and end: B + 1 integers for x, and for y."""
+
+
 @dataclass(frozen=True)
 class Clouds:
     """Points as the kernels take them, and how to read them.
@@ -102,6 +106,7 @@ class Clouds:
         factor: of u^exponent, with the scale of the points in it.
         unit: what the points were divided by.
         gentle: whether scores are small against the precision: averages of points then keep their digits too.
+        offsets: of a ragged batch, for x and for y: points are then concatenations (N, d) and (M, d).
     """
 
     x: Tensor
@@ -112,10 +117,17 @@ class Clouds:
     factor: float
     unit: float
     gentle: bool
+    offsets: Offsets | None = None
 
     def swapped(self) -> Clouds:
         """The same, roles exchanged."""
-        return replace(self, x=self.y, y=self.x)
+        return replace(self, x=self.y, y=self.x, offsets=None if self.offsets is None else self.offsets[::-1])
+
+    def per_row(self, each: Tensor) -> Tensor:
+        """What belongs to a problem (...), as broadcasts over its rows."""
+        if self.offsets is None:
+            return each.unsqueeze(-1)
+        return each.repeat_interleave(self.offsets[0].diff())
 
 
 def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: bool = False) -> Clouds:
@@ -204,6 +216,17 @@ def _directions(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return left, torch.cat([right, torch.zeros_like(right_zero), right_zero], -1)
 
 
+def through_directions(x: Tensor, pulled: Tensor) -> Tensor:
+    """The derivative in points, from that in their directions; a zero vector stands for its own, as in the cost itself."""
+    x = x.double()
+    scale = x.abs().amax(-1, keepdim=True)
+    unit = torch.where(scale > 0, scale, 1)
+    norm = torch.where(scale > 0, unit * torch.linalg.vector_norm(x / unit, dim=-1, keepdim=True), 1)
+    direction = x / norm
+    pulled = pulled[..., : x.shape[-1]]
+    return (pulled - direction * (direction * pulled).sum(-1, keepdim=True)) / norm
+
+
 def why_not_these(*tensors: Tensor) -> str | None:
     """Why a kernel cannot take these tensors, whatever it computes; None where it can."""
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
@@ -245,13 +268,17 @@ def run(
     k: int = 0,
     parts: Sequence[Part] = (),
     slope: bool = False,
+    left: Tensor | None = None,  # (..., n, r)
+    right: Tensor | None = None,  # (..., m, r)
+    tilt: bool = False,
+    pull: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One reduction, in pieces short enough to be interrupted: its result, and averages or indices beside it."""
     x, y = clouds.x, clouds.y
     dtype, batch, (n, d), m = x.dtype, x.shape[:-2], x.shape[-2:], y.shape[-2]
     q = 0 if v is None else v.shape[-1]
     results = parts[-1].result + 1 if parts else 1
-    columns = {"softmin": (), "nearest": (k,), "gibbs": (q,)}.get(kernel, (results, q))
+    columns = {"softmin": (), "nearest": (k,), "gibbs": (d if pull else q,)}.get(kernel, (results, q))
     out = x.new_empty(*batch, n, *columns)
     beside: Tensor | None = None
     if kernel == "softmin" and q:
@@ -259,24 +286,32 @@ def run(
     if kernel == "nearest":
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
     each = len(parts) or 1
+    problems_of = batch if clouds.offsets is None else (len(clouds.offsets[0]) - 1,)
     scales, factors = (
-        t.to(torch.float64).expand((*batch, each) if parts else batch).contiguous()
+        t.to(torch.float64).expand((*problems_of, each) if parts else problems_of).contiguous()
         for t in (scale, scale if factor is None else factor)
     )
-    held = {"x": _flat(x, 2), "y": _flat(y, 2)}
-    for name, tensor, axes in (("h", h, 1), ("f", f, 1), ("v", v, 2)):
+    held = {"x": flat(x, 2), "y": flat(y, 2)}
+    given = ("h", h, 1), ("f", f, 1), ("v", v, 2), ("left", left, 2), ("right", right, 2)
+    for name, tensor, axes in given:
         if tensor is not None:
-            held[name] = _flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
+            held[name] = flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
     size = dtype.itemsize
     addresses = {name: (tensor.data_ptr(), step) for name, (tensor, step) in held.items()}
     call = _native.Pairs(
         n=n, m=m, d=d, q=q, k=k, exponent=clouds.exponent, p=clouds.p, form=FORMS[clouds.form],
         part=(_native.Part * each)(*(_native.Part(p.exponent, PROFILES[p.profile], p.result) for p in parts)),
         parts=len(parts), results=results, slope=slope, threads=_native.threads(),
+        r=0 if left is None else left.shape[-1], tilt=tilt, pull=pull,
         **{f"{name}_step": step for name, (_, step) in addresses.items()},
     )  # fmt: skip
     width = math.prod(columns)
-    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, each, results * q) / call.threads):
+    carried = results * q + call.r + pull * d
+    if clouds.offsets is not None:
+        written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or q)}
+        _run_ragged(kernel, call, clouds.offsets, size, addresses, scales, written, _seconds(clouds, each, carried) / m)
+        return out, beside
+    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, each, carried) / call.threads):
         for name, (address, step) in addresses.items():
             setattr(call, name, address + problem * step * size)
         call.out = out.data_ptr() + problem * n * width * size
@@ -291,7 +326,57 @@ def run(
     return out, beside
 
 
-def _flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
+def _run_ragged(
+    kernel: str,
+    call: _native.Pairs,
+    offsets: Offsets,
+    itemsize: int,
+    addresses: dict[str, tuple[int, int]],
+    scales: Tensor,
+    written: dict[str, tuple[Tensor | None, int]],
+    seconds: float,
+) -> None:
+    """Problems of a ragged batch: many in one call, a long one by itself in pieces; `seconds` is what one pair takes."""
+    rows, columns = (side.tolist() for side in offsets)
+    single = itemsize == 4
+    widths = {"x": call.d, "f": 1, "left": call.r, "y": call.d, "h": 1, "v": call.q, "right": call.r}
+
+    def point(i: int, j: int, problem: int) -> None:
+        for name, (address, _) in addresses.items():
+            first = i if name in ("x", "f", "left") else j
+            setattr(call, name, address + first * widths[name] * itemsize)
+        for name, (tensor, width) in written.items():
+            setattr(call, name, None if tensor is None else tensor.data_ptr() + i * width * tensor.dtype.itemsize)
+        call.scale = scales.data_ptr() + 8 * problem
+
+    def together(start: int, end: int) -> None:
+        if start == end:
+            return
+        point(0, 0, start)
+        call.batch = end - start
+        starts = (side.data_ptr() + 8 * start for side in offsets)
+        _native.call_ragged(kernel, single, call, *starts)
+
+    start, spent = 0, 0.0
+    for b in range(len(rows) - 1):
+        n, m = rows[b + 1] - rows[b], columns[b + 1] - columns[b]
+        if seconds * n * m > _SECONDS:
+            together(start, b)
+            point(rows[b], columns[b], b)
+            call.batch, call.n, call.m = 1, n, m
+            for _, _, begin, end in _pieces(1, n, seconds * m / call.threads):
+                call.row_begin, call.row_end = begin, end
+                rehearsal.call(kernel, single, call)
+            start, spent = b + 1, 0.0
+        elif spent + seconds * n * m > _SECONDS * call.threads:
+            together(start, b)
+            start, spent = b, seconds * n * m
+        else:
+            spent += seconds * n * m
+    together(start, len(rows) - 1)
+
+
+def flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
     """The tensor dense, and the elements from one problem to the next: 0 where all of them share it."""
     batch = tensor.ndim - axes
     if all(tensor.stride(i) == 0 or tensor.shape[i] == 1 for i in range(batch)):
@@ -305,6 +390,11 @@ def _seconds(clouds: Clouds, exponentials: int, columns: int) -> float:
     each = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}.get(clouds.form, 1.0)
     work = clouds.y.shape[-2] * (each * x.shape[-1] + 12 * exponentials + columns)
     return work * (x.dtype.itemsize / 4) / _SPEED[_native.instruction_set() or "portable"]
+
+
+def in_time(work: float) -> int:
+    """How many results of so many operations each make a call that is short enough to be interrupted."""
+    return max(1, int(_SECONDS * _SPEED[_native.instruction_set() or "portable"] / work))
 
 
 def _pieces(batch: int, n: int, seconds: float) -> list[tuple[int, int, int, int]]:

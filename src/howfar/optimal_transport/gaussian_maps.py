@@ -77,8 +77,9 @@ def gaussian_map(x: Any, y: Any, *, a: Any = None, b: Any = None, correction: in
                 [16.]])
     """
     correction = _checks.check_count(correction, "correction", least=0)
-    left, right = (_fit(m, correction, name) for m, name in zip(measures(x, y, a, b), ("x", "y"), strict=True))
-    dtype = torch.promote_types(_checks.as_tensor(x.points if isinstance(x, Measure) else x, "x").dtype, torch.float32)
+    sides = measures(x, y, a, b)
+    left, right = (_fit(m, correction, name) for m, name in zip(sides, ("x", "y"), strict=True))
+    dtype = torch.promote_types(sides[0].points.dtype, torch.float32)
     return AffineMap(*(t.to(dtype) for t in (_map(left.covariance, right.covariance), left.mean, right.mean)))
 
 
@@ -140,10 +141,12 @@ def gaussian_barycenter(
 
 @torch.no_grad()
 def _fit(measure: Measure, correction: int, name: str) -> GaussianFit:
-    if measure.n <= correction:
+    counts = measure.counts().double() if measure.points.device.type != "mps" else measure.counts()
+    fewest = int(counts.min())
+    if fewest <= correction:
         raise ShapeError(
             complaint(
-                name, f"more than {correction} points for correction={correction}", str(measure.n), "Use correction=0."
+                name, f"more than {correction} points for correction={correction}", str(fewest), "Use correction=0."
             )
         )
     points, weights = measure.points.detach(), measure.weights.detach()
@@ -152,7 +155,7 @@ def _fit(measure: Measure, correction: int, name: str) -> GaussianFit:
     weights = weights / weights.sum(-1, keepdim=True)
     mean = (weights.unsqueeze(-1) * points).sum(-2)
     spread = points - mean.unsqueeze(-2)
-    covariance = (weights.unsqueeze(-1) * spread).mT @ spread * (measure.n / (measure.n - correction))
+    covariance = (weights.unsqueeze(-1) * spread).mT @ spread * (counts / (counts - correction))[..., None, None]
     return GaussianFit(mean, 0.5 * (covariance + covariance.mT))
 
 

@@ -51,12 +51,13 @@ def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction
     correction = _checks.check_count(correction, "correction", least=0)
     left, right = centred(*measures(x, y, a, b))
     for measure, name in ((left, "x"), (right, "y")):
-        if measure.n <= correction:
+        fewest = int(measure.counts().min())
+        if fewest <= correction:
             raise ShapeError(
                 complaint(
                     name,
                     f"more than {correction} points for correction={correction}",
-                    str(measure.n),
+                    str(fewest),
                     "Use correction=0.",
                 )
             )
@@ -76,7 +77,8 @@ def _wide(measure: Measure) -> Measure:
 
 def _spread(measure: Measure, correction: int) -> Tensor:
     """Rows sqrt(w_i) (x_i - mean), (..., n, d): their Gram matrix over features is the covariance."""
-    weights = measure.weights * (measure.n / (measure.n - correction))
+    counts = measure.counts().unsqueeze(-1)
+    weights = measure.weights * (counts / (counts - correction))
     return safe_power(weights, 0.5).unsqueeze(-1) * (measure.points - measure.mean().unsqueeze(-2))
 
 

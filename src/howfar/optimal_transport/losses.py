@@ -27,7 +27,7 @@ def wasserstein(
     programme. Differentiable in points and weights; at distance 0 the derivative given is 0.
 
     Args:
-        x: points (..., n, d).
+        x: points (..., n, d); or a list of clouds (n_b, d) of different sizes, a batch (B,) of them.
         y: points (..., m, d).
         p: order, >= 1.
         a: weights (..., n) of x, uniform when left out; they sum to one.
@@ -118,7 +118,7 @@ def sinkhorn_divergence(
     et al. 2019. In units of the cost. Differentiable once in points and weights.
 
     Args:
-        x: points (..., n, d).
+        x: points (..., n, d); or a list of clouds (n_b, d) of different sizes, a batch (B,) of them.
         y: points (..., m, d).
         eps: entropic strength in units of the cost, "auto" is 5 % of the mean cost of x against y; or
         blur: eps ** (1 / p) in units of the data, p the degree of the cost.

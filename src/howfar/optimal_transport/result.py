@@ -256,17 +256,20 @@ class ExactResult(OTResult):
         return out.squeeze(-1) if single else out
 
     def map(self, z: Any = None) -> Tensor:
-        """Averages of y under the rows of the plan; points without mass, and new points z, have none."""
+        """Averages of y under the rows of the plan; a point without mass goes where its first mass would. Not for new z."""
         if z is not None:
             raise DerivativeUnavailable(
                 "map: an exact plan says nothing about new points. Use eps=... or blur=..., whose map extends to them."
             )
         cloud = self._cloud()
-        if not bool((self.problem.a > 0).all()):
-            raise DomainError(
-                complaint("map", "positive weights a", "a zero weight", "Drop points without mass first.")
-            )
-        return self.sparse.apply(cloud.y, "x") / self.problem.a.unsqueeze(-1)
+        massive = (self.problem.a > 0).unsqueeze(-1)
+        images = self.sparse.apply(cloud.y, "x") / torch.where(massive, self.problem.a.unsqueeze(-1), 1)
+        if bool(massive.all()):
+            return images
+        # The duals price a first unit of mass: it goes to the y of smallest reduced cost.
+        g = torch.where(self.problem.b > 0, self.sparse.g, -torch.inf).detach()
+        nearest = cloud.nearest(g, 1, "x")[1].expand(images.shape)
+        return torch.where(massive, images, cloud.y.gather(-2, nearest))
 
 
 def _sparse(rows: Tensor, columns: Tensor, masses: Tensor, shape: tuple[int, ...]) -> Tensor:

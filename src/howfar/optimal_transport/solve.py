@@ -53,7 +53,7 @@ def transport(
     the marginals are soft (Chizat et al. 2018, Sejourne et al. 2019): the penalty reach**p KL of each marginal.
 
     Args:
-        x: points (..., n, d).
+        x: points (..., n, d); or a list of clouds (n_b, d) of different sizes, a batch (B,) of them.
         y: points (..., m, d).
         a: weights (..., n) of x, uniform when left out; they sum to one unless `reach` is given.
         b: weights (..., m) of y.

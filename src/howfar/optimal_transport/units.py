@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -19,7 +21,7 @@ def in_their_unit(x: Measure, y: Measure, p: float) -> tuple[Measure, Measure, T
     if p > _PLAIN_ORDER and x.points.device.type != "mps":
         x, y = x.to(torch.float64), y.to(torch.float64)
     unit = _extent(x.points.detach(), y.points.detach())
-    x, y = (Measure(m.points / unit[..., None, None], m.weights, m.uniform) for m in (x, y))
+    x, y = (replace(m, points=m.points / unit[..., None, None]) for m in (x, y))
     return x, y, unit
 
 

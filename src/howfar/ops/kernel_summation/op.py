@@ -8,7 +8,7 @@ from torch import Tensor
 
 from howfar import _checks, costs, kernels
 from howfar._errors import ShapeError, complaint
-from howfar.ops import backends
+from howfar.ops import backends, ragged
 from howfar.ops.kernel_summation import cpu, reference
 from howfar.ops.precision import working
 from howfar.ops.streaming import by_rows
@@ -21,6 +21,7 @@ def kernel_sum(
     *,
     kernel: str | kernels.Kernel | kernels.Stack | costs.Cost,
     backend: str = "auto",
+    offsets: tuple[Any, Any] | None = None,
 ) -> Tensor:  # (..., n) or (..., n, B); (..., K, n) or (..., K, n, B) of a stack
     """sum_j k(x_i, y_j) w_j, one number (or B of them) for each row of x.
 
@@ -34,6 +35,8 @@ def kernel_sum(
         kernel: a name, or an object of `howfar.kernels`; a cost object sums costs. `kernels.Sum` and, with a result for
             each of its K kernels, `kernels.Stack` compute what their kernels share once.
         backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
+        offsets: (x_offsets, y_offsets), each (B + 1,) integers, for a ragged batch: x (N, d), y (M, d) and w (M,) or
+            (M, q) are then concatenations, and problem b pairs the rows between its offsets.
 
     Raises:
         ShapeError: shapes that do not fit.
@@ -46,6 +49,8 @@ def kernel_sum(
         >>> howfar.ops.kernel_sum(x, x, torch.ones(2), kernel=howfar.kernels.Energy())
         tensor([-1., -1.])
     """
+    if offsets is not None:
+        return _ragged(x, y, w, kernel, backend, offsets)
     x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
     _checks.check_same_space(x, y)
     given = w = _checks.as_tensor(w, "w")
@@ -81,3 +86,19 @@ def kernel_sum(
         native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
     out = by_rows(rows, x, y, w, out_axis=-2, m=m, held=held, closed=closed, **native).to(dtype)
     return out if columns else out.squeeze(-1)
+
+
+def _ragged(
+    x: Any, y: Any, w: Any, kernel: str | kernels.Kernel | costs.Cost, backend: str, offsets: tuple[Any, Any]
+) -> Tensor:
+    x, y, w = _checks.check_points(x, "x"), _checks.check_points(y, "y"), _checks.as_tensor(w, "w")
+    _checks.check_same_space(x, y)
+    checked = ragged.check_offsets(offsets, x, y)
+    if w.ndim not in (1, 2) or len(w) != len(y):
+        expected, fix = (
+            f"shape ({len(y)},) or ({len(y)}, q) beside offsets",
+            "Concatenate the weights: torch.cat(weights).",
+        )
+        raise ShapeError(complaint("w", expected, f"{tuple(w.shape)}", fix))
+    each = lambda _, x, y, w: kernel_sum(x, y, w, kernel=kernel, backend=backend)
+    return ragged.solve(each, checked, x, y, w)

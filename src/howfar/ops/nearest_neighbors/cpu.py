@@ -13,7 +13,7 @@ from torch import Tensor
 from howfar import _native
 from howfar.costs import Cost
 from howfar.ops import compiled
-from howfar.ops.compiled import Base
+from howfar.ops.compiled import Base, Offsets
 
 MOST = 128
 """Neighbours that a sorted list per row is the right thing for."""
@@ -35,11 +35,13 @@ def why_unavailable(cost: Cost, k: int, *tensors: Tensor) -> str | None:
     return compiled.why_not_these(*tensors) or _native.why_no_kernels()
 
 
-def nearest(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: Cost) -> tuple[Tensor, Tensor]:
+def nearest(
+    x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: Cost, offsets: Offsets | None = None
+) -> tuple[Tensor, Tensor]:
     """The k smallest c(x_i, y_j) - h_j in rising order and their j, ties by the smaller j: (..., n, k) twice."""
     base = compiled.base_of(cost)
     assert isinstance(base, Base)
-    clouds = compiled.arrange(base, x, y, None)
+    clouds = replace(compiled.arrange(base, x, y, None), offsets=offsets)
     if base.kind == "squared":
         product = base.exponent == 1 and x.shape[-1] > _FEW_FEATURES and x.shape[-2] > _FEW_ROWS
         given = base.directions or clouds.unit != 1

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from howfar import _checks, costs
 from howfar._errors import ShapeError, complaint
-from howfar.ops import backends, streaming
+from howfar.ops import backends, ragged, streaming
 from howfar.ops.nearest_neighbors import cpu, reference
 from howfar.ops.precision import without_autocast, working
 
@@ -23,6 +23,7 @@ def nearest(
     k: int = 1,
     cost: str | costs.Cost | Callable[[Tensor, Tensor], Tensor] = "sqeuclidean",
     backend: str = "auto",
+    offsets: tuple[Any, Any] | None = None,
 ) -> tuple[Tensor, Tensor]:  # (..., n, k), (..., n, k)
     """The k smallest c(x_i, y_j) - h_j of each row in rising order, and their indices j.
 
@@ -36,6 +37,7 @@ def nearest(
         k: how many, at most m.
         cost: a name, an object of `howfar.costs`, or a callable.
         backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
+        offsets: (x_offsets, y_offsets) of a ragged batch, as in `softmin`; indices count from the start of y.
 
     Raises:
         ShapeError: shapes that do not fit, k > m.
@@ -47,6 +49,8 @@ def nearest(
         >>> howfar.ops.nearest(torch.tensor([[0.0]]), torch.tensor([[3.0], [1.0]]))
         (tensor([[1.]]), tensor([[1]]))
     """
+    if offsets is not None:
+        return _ragged(x, y, h, k, cost, backend, offsets)
     x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
     _checks.check_same_space(x, y)
     m = y.shape[-2]
@@ -70,6 +74,42 @@ def nearest(
             reduced = reference.reduced_costs(x, y, h, indices, cost)
             values = streaming.with_number(reduced, values) if native else reduced
     return values.to(dtype), indices
+
+
+def _ragged(x: Any, y: Any, h: Any, k: int, cost: Any, backend: str, offsets: Any) -> tuple[Tensor, Tensor]:
+    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    _checks.check_same_space(x, y)
+    offsets = ragged.check_offsets(offsets, x, y)
+    k = _checks.check_count(k, "k")
+    fewest = int(offsets[1].diff().min())
+    if k > fewest:
+        raise ShapeError(
+            complaint("k", f"at most {fewest}, the fewest points of y in a problem", str(k), "Pass a smaller k.")
+        )
+    flat = h is None
+    h = x.new_zeros(len(y)) if h is None else _checks.check_potential(h, "h", x, y)
+    if h.ndim != 1:
+        fix = "Concatenate the potentials: torch.cat(potentials)."
+        raise ShapeError(complaint("h", f"shape ({len(y)},) beside offsets", f"{tuple(h.shape)}", fix))
+    ragged.check_each_has_one(h, offsets)
+    ground = costs.resolve(cost)
+    (x, y, h), dtype = working(x, y, h)
+    reason = lambda: cpu.why_unavailable(ground, k, x, y, h)
+    if backends.choose(backend, "nearest", x.device, reason) == "cpu":
+        values, indices = cpu.nearest(x.detach(), y.detach(), None if flat else h.detach(), k, ground, offsets)
+        indices = indices + offsets[1][:-1].repeat_interleave(offsets[0].diff()).unsqueeze(-1)
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
+            values = streaming.with_number(reference.reduced_costs(x, y, h, indices, ground), values)
+        return values.to(dtype), indices
+    found: list[Tensor] = []
+
+    def each(b: int, x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+        values, indices = nearest(x, y, h, k=k, cost=ground, backend=backend)
+        found.append(indices + offsets[1][b].item())
+        return values
+
+    values = ragged.solve(each, offsets, x, y, h)
+    return values.to(dtype), torch.cat(found)
 
 
 @torch.no_grad()

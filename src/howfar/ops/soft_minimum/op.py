@@ -10,7 +10,7 @@ from torch import Tensor
 
 from howfar import _checks, costs
 from howfar._errors import DomainError, ShapeError, complaint
-from howfar.ops import backends
+from howfar.ops import backends, ragged
 from howfar.ops.precision import working
 from howfar.ops.soft_minimum import cpu, reference
 from howfar.ops.streaming import by_rows
@@ -26,6 +26,7 @@ def softmin(
     eps: float | Tensor,
     cost: CostLike = "sqeuclidean",
     backend: str = "auto",
+    offsets: tuple[Any, Any] | None = None,
 ) -> Tensor:  # (..., n)   in units of the cost
     """-eps log sum_j exp((h_j - c(x_i, y_j)) / eps), one number for each row of x.
 
@@ -39,6 +40,8 @@ def softmin(
         eps: temperature in units of the cost, a number or one for each batch element (...); a constant.
         cost: a name, an object of `howfar.costs`, or a callable.
         backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
+        offsets: (x_offsets, y_offsets), each (B + 1,) integers, for a ragged batch: x (N, d), y (M, d) and h (M,) are then
+            concatenations, and problem b pairs x[x_offsets[b] : x_offsets[b + 1]] with the like of y. eps may be (B,).
 
     Raises:
         ShapeError: shapes that do not fit.
@@ -50,6 +53,8 @@ def softmin(
         >>> howfar.ops.softmin(torch.zeros(1, 1), torch.tensor([[1.0], [2.0]]), torch.zeros(2), eps=0.01)
         tensor([1.])
     """
+    if offsets is not None:
+        return _ragged(x, y, h, eps, cost, backend, offsets)
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
     (x, y, h), dtype = working(x, y, h)
     rows = lambda xb, yb, hb: reference.softmin(xb, yb, hb, eps.to(xb.dtype), cost)
@@ -102,7 +107,8 @@ def softmin_apply(
     native: dict[str, Any] = {}
     if _chosen(backend, cost, x, y, h, v) == "cpu":
         forward = lambda _keep, x, y, h, v: (cpu.softmin_apply(x, y, h, v, eps, cost), ())
-        native = {"forward": forward, "insist": backend == "cpu"}
+        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient_apply(wanted, grad, inputs, eps, cost)
+        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
     out = _run(rows, cost, x, y, h, v, out_axis=-2, **native).to(dtype)
     return out[..., 0], out[..., 1:]
 
@@ -115,10 +121,31 @@ def softmin_cost(
     (x, y, h), dtype = working(x, y, h)
     rows = lambda xb, yb, hb: reference.softmin_cost(xb, yb, hb, eps.to(xb.dtype), cost)
     native: dict[str, Any] = {}
-    if _chosen(backend, cost, x, y, h) == "cpu" and cpu.can_average(cost):
+    if _chosen(backend, cost, x, y, h) == "cpu":
         forward = lambda _keep, x, y, h: (cpu.softmin_cost(x, y, h, eps, cost), ())
-        native = {"forward": forward, "insist": backend == "cpu"}
+        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient_cost(wanted, grad, inputs, eps, cost)
+        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
     return _run(rows, cost, x, y, h, out_axis=-1, **native).to(dtype)
+
+
+def _ragged(x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend: str, offsets: Any) -> Tensor:
+    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    _checks.check_same_space(x, y)
+    offsets = ragged.check_offsets(offsets, x, y)
+    h = _checks.check_potential(h, "h", x, y)
+    if h.ndim != 1:
+        fix = "Concatenate the potentials: torch.cat(potentials)."
+        raise ShapeError(complaint("h", f"shape ({len(y)},) beside offsets", f"{tuple(h.shape)}", fix))
+    ragged.check_each_has_one(h, offsets)
+    eps, ground = check_eps(eps, torch.Size([len(offsets[0]) - 1]), x), costs.resolve(cost)
+    (x, y, h), dtype = working(x, y, h)
+    native = None
+    if _chosen(backend, ground, x, y, h) == "cpu":
+        value = lambda x, y, h: cpu.softmin(x, y, h, eps, ground, offsets)
+        gradient = lambda wanted, grad, _, *inputs: cpu.gradient(tuple(wanted), grad, inputs, (), eps, ground, offsets)
+        native = value, gradient
+    each = lambda b, x, y, h: softmin(x, y, h, eps=eps[b], cost=ground, backend=backend)
+    return ragged.solve(each, offsets, x, y, h, native=native).to(dtype)
 
 
 def _run(
