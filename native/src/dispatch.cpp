@@ -8,6 +8,7 @@ namespace {
   {                                                                                                                   \
     howfar::set::softmin_f32, howfar::set::softmin_f64, howfar::set::gibbs_f32, howfar::set::gibbs_f64,               \
         howfar::set::kernel_sum_f32, howfar::set::kernel_sum_f64, howfar::set::nearest_f32, howfar::set::nearest_f64, \
+        howfar::set::alternate_f32, howfar::set::alternate_f64,                                                       \
   }
 
 #if defined(HOWFAR_HAS_KERNELS)
@@ -35,7 +36,8 @@ const howfar::Kernels *kernels_of(uint32_t bit) {
 
 std::atomic<const howfar::Kernels *> chosen{nullptr};
 
-int run(howfar::pairs_kernel howfar::Kernels::*which, const howfar_pairs *a) {
+template <class Kernel, class Call>
+int run(Kernel howfar::Kernels::*which, const Call *a) {
   const howfar::Kernels *kernels = chosen.load();
   if (!kernels && howfar_use(0)) kernels = chosen.load();
   return kernels ? (kernels->*which)(a) : HOWFAR_NO_KERNELS;
@@ -63,3 +65,5 @@ extern "C" int32_t howfar_kernel_sum_f32(const howfar_pairs *a) { return run(&ho
 extern "C" int32_t howfar_kernel_sum_f64(const howfar_pairs *a) { return run(&howfar::Kernels::kernel_sum_f64, a); }
 extern "C" int32_t howfar_nearest_f32(const howfar_pairs *a) { return run(&howfar::Kernels::nearest_f32, a); }
 extern "C" int32_t howfar_nearest_f64(const howfar_pairs *a) { return run(&howfar::Kernels::nearest_f64, a); }
+extern "C" int32_t howfar_alternate_f32(const howfar_alternation *a) { return run(&howfar::Kernels::alternate_f32, a); }
+extern "C" int32_t howfar_alternate_f64(const howfar_alternation *a) { return run(&howfar::Kernels::alternate_f64, a); }

@@ -7,12 +7,14 @@
 namespace howfar {
 
 typedef int (*pairs_kernel)(const howfar_pairs *);
+typedef int (*alternation_kernel)(const howfar_alternation *);
 
 struct Kernels {
   pairs_kernel softmin_f32, softmin_f64;
   pairs_kernel gibbs_f32, gibbs_f64;
   pairs_kernel kernel_sum_f32, kernel_sum_f64;
   pairs_kernel nearest_f32, nearest_f64;
+  alternation_kernel alternate_f32, alternate_f64;
 };
 
 /* What each instruction set defines, in the namespace of its name. */
@@ -24,7 +26,9 @@ struct Kernels {
   int kernel_sum_f32(const howfar_pairs *a);  \
   int kernel_sum_f64(const howfar_pairs *a);  \
   int nearest_f32(const howfar_pairs *a);     \
-  int nearest_f64(const howfar_pairs *a);
+  int nearest_f64(const howfar_pairs *a);     \
+  int alternate_f32(const howfar_alternation *a); \
+  int alternate_f64(const howfar_alternation *a);
 
 namespace portable {
 HOWFAR_DECLARE_KERNELS

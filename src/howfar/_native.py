@@ -19,7 +19,7 @@ from pathlib import Path
 
 from howfar._errors import BackendUnavailable, DomainError, complaint
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 ENVIRONMENT_SWITCH = "HOWFAR_NATIVE"
 ENVIRONMENT_ISA = "HOWFAR_ISA"
 
@@ -44,6 +44,18 @@ class Pairs(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("row_begin", "row_end")),
         *((name, ctypes.c_double) for name in ("exponent", "p")),
         *((name, ctypes.c_int32) for name in ("form", "profile", "threads", "slope")),
+    )
+
+
+class Alternation(ctypes.Structure):
+    """howfar_alternation of native/include/howfar.h: one call."""
+
+    _fields_ = (
+        ("pairs", Pairs),
+        *((name, ctypes.c_void_p) for name in ("cost", "a", "b", "f", "g", "start", "eps", "error", "iterations")),
+        *((name, ctypes.c_int64) for name in ("cost_step", "a_step", "b_step", "count")),
+        *((name, ctypes.c_double) for name in ("factor", "tol", "rho")),
+        ("symmetric", ctypes.c_int32),
     )
 
 
@@ -122,9 +134,9 @@ def threads() -> int:
     return 1 if _forked else int(torch.get_num_threads())
 
 
-def call(kernel: str, single: bool, pairs: Pairs) -> None:
+def call(kernel: str, single: bool, arguments: Pairs | Alternation) -> None:
     """Run one kernel, in float32 if `single`, else in float64. The interpreter lock is released meanwhile."""
-    status = getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(pairs))
+    status = getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(arguments))
     if status == -1:
         raise MemoryError(f"{kernel}: the compiled kernel found no memory for its working space")
     if status:
@@ -173,6 +185,10 @@ def _declare(loaded: ctypes.CDLL) -> None:
             function = getattr(loaded, f"howfar_{kernel}_{precision}")
             function.argtypes = (ctypes.POINTER(Pairs),)
             function.restype = ctypes.c_int32
+    for precision in ("f32", "f64"):
+        function = getattr(loaded, f"howfar_alternate_{precision}")
+        function.argtypes = (ctypes.POINTER(Alternation),)
+        function.restype = ctypes.c_int32
     pointer, count, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
     loaded.howfar_flow_new.argtypes = (count, count, pointer, pointer, number)
     loaded.howfar_flow_new.restype = pointer

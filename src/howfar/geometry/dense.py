@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from howfar.geometry.protocol import Side
+from howfar.ops import alternation
 from howfar.ops.precision import without_autocast
 
 
@@ -50,6 +51,10 @@ class DenseCost:
     def softmin(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """-eps log sum exp((h - C) / eps) over the other side."""
         return -eps.unsqueeze(-1) * torch.logsumexp(self._scores(h, eps, side), -1)
+
+    def alternate(self, task: alternation.Weighing) -> alternation.Alternated | None:
+        """Sinkhorn's alternation in one call; None where the matrix is too large for it."""
+        return alternation.on_matrix(self.C, task)
 
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""

@@ -149,7 +149,7 @@ def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: 
 def _form(base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool) -> tuple[str, bool, bool]:
     """Product or difference, whether scores are gentle, and whether to go to float64."""
     dtype = torch.float64 if wide else x.dtype
-    few = x.shape[-2] * y.shape[-2] <= _FEW_PAIRS
+    few = x.shape[:-1].numel() * y.shape[-2] <= _FEW_PAIRS
     d = x.shape[-1]
     if sharpness is None or base.exponent != 1 or (few and sharpness < 1e12):
         if d <= _MOST_DIFFERENCES[dtype]:
@@ -237,10 +237,10 @@ def run(
     if kernel == "nearest":
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
     scales = scale.to(torch.float64).expand(batch).contiguous()
-    held = {"x": _flat(x, 2), "y": _flat(y, 2)}
+    held = {"x": flat(x, 2), "y": flat(y, 2)}
     for name, tensor, axes in (("h", h, 1), ("f", f, 1), ("v", v, 2)):
         if tensor is not None:
-            held[name] = _flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
+            held[name] = flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
     size = dtype.itemsize
     addresses = {name: (tensor.data_ptr(), step) for name, (tensor, step) in held.items()}
     call = _native.Pairs(
@@ -263,7 +263,7 @@ def run(
     return out, beside
 
 
-def _flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
+def flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
     """The tensor dense, and the elements from one problem to the next: 0 where all of them share it."""
     batch = tensor.ndim - axes
     if all(tensor.stride(i) == 0 or tensor.shape[i] == 1 for i in range(batch)):
@@ -276,7 +276,12 @@ def _seconds(clouds: Clouds, q: int) -> float:
     x = clouds.x
     each = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}.get(clouds.form, 1.0)
     work = clouds.y.shape[-2] * (each * x.shape[-1] + 12 + q)
-    return work * (x.dtype.itemsize / 4) / _SPEED[_native.instruction_set() or "portable"]
+    return work * (x.dtype.itemsize / 4) / speed()
+
+
+def speed() -> float:
+    """Features and exponentials of float32 that one thread of a slow processor of this kind does in a second."""
+    return _SPEED[_native.instruction_set() or "portable"]
 
 
 def _pieces(batch: int, n: int, seconds: float) -> list[tuple[int, int, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,6 +30,11 @@ class LinearProblem:
     eps: Tensor
     rho: float | None = None
     symmetric: bool = False
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """(...) about the largest cost."""
+        return self.geometry.scale().to(self.eps)
 
     def differentiable(self) -> tuple[Tensor, ...]:
         """Everything a derivative may be asked for: (a, b, *tensors of the geometry)."""

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, NotConverged, complaint, warn
+from howfar.geometry import Contained
+from howfar.ops.alternation import Alternated, Weighing
 from howfar.optimal_transport.acceleration import Anderson
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.status import Status
@@ -24,6 +26,9 @@ _PATIENCE = 100
 """Iterations without progress, near the rounding floor, after which more are in vain."""
 _TRUST = 4.0
 """How many times the best error a mixture may have before it is taken back."""
+
+_IN_CACHE = 1000
+"""Most plain iterations of a problem in cache, where hundreds cost what one accelerated iteration does."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +82,26 @@ class Sinkhorn:
     @torch.no_grad()
     def solve(self, problem: LinearProblem, init: Tensor | None = None) -> Solution:
         """Potentials of `problem`, from `init` (g of a former solution) or from zero."""
-        problem = problem.detached()
         if self.potential_tol is not None:
-            return self._plain(problem, self.potential_tol)
+            return self._plain(problem.detached(), self.potential_tol)
         tol = self.promised(problem.a.dtype)
-        scale = problem.geometry.scale().to(problem.eps)
+        scale = problem.scale
+        problem = problem.detached()
         floor = 4 * torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
         fixed_point = _Symmetric(problem) if problem.symmetric else _Alternating(problem)
-        point = fixed_point.annealed(scale) if init is None else init.detach().to(problem.b).expand_as(problem.b)
+        point = None if init is None else init.detach().to(problem.b).expand_as(problem.b)
+        begun = self._contained(problem, scale, point, tol)
+        if begun is not None:
+            f, g, error, point, n_iter = begun.f, begun.g, begun.error, begun.g, int(begun.iterations.max())
+        else:
+            f, g, n_iter = torch.zeros_like(problem.a), torch.zeros_like(problem.b), 0
+            error = torch.full_like(problem.eps, torch.inf)
+            point = fixed_point.annealed(scale) if point is None else point
 
-        active = torch.ones_like(problem.eps, dtype=torch.bool)
-        error = torch.full_like(problem.eps, torch.inf)
+        active = ~(error <= tol)
         best, best_point, waited = error, point, torch.zeros_like(problem.eps)
-        f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
         mixer = Anderson(problem.b, gauge=problem.rho is None and not problem.symmetric)
-        n_iter = 0
-        while True:
+        while n_iter < self.max_iter and bool(active.any()):
             n_iter += 1
             step = fixed_point.step(point)
             running = active.unsqueeze(-1)
@@ -104,7 +113,7 @@ class Sinkhorn:
             best_point = torch.where((error < best).unsqueeze(-1), step.image, best_point)
             best = torch.minimum(best, torch.where(torch.isnan(error), torch.inf, error))
             active = active & ~(error <= tol) & ~((waited > _PATIENCE) & (best < 4 * floor))
-            if n_iter >= self.max_iter or not bool(active.any()):
+            if not bool(active.any()):
                 break
             back = astray.unsqueeze(-1)
             mixed = mixer.next(torch.where(back, best_point, point), torch.where(back, best_point, step.image), astray)
@@ -117,6 +126,17 @@ class Sinkhorn:
             )
         status = Status.CONVERGED if bool((error <= tol).all()) else Status.PRECISION
         return Solution(f, g, Status.MAX_ITER if bool(active.any()) else status, n_iter, error)
+
+    def _contained(self, problem: LinearProblem, scale: Tensor, point: Tensor | None, tol: float) -> Alternated | None:
+        """Annealing and plain alternation in one call, where problems fit in cache; who converges slowly is left over."""
+        if not isinstance(problem.geometry, Contained):
+            return None
+        task = Weighing(
+            a=problem.a, b=problem.b, g=torch.zeros_like(problem.b) if point is None else point,
+            start=scale if point is None else problem.eps, eps=problem.eps, rho=problem.rho,
+            symmetric=problem.symmetric, tol=tol, count=min(_IN_CACHE, self.max_iter),
+        )  # fmt: skip
+        return problem.geometry.alternate(task)
 
     def _plain(self, problem: LinearProblem, potential_tol: float) -> Solution:
         updates = _Alternating(problem)
