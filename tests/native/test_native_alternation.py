@@ -70,11 +70,15 @@ class Drawn:
         return problem.scale if self.annealed else problem.eps
 
 
-def alternated(problem: LinearProblem, start: Tensor, count: int, tol: float = NEVER) -> Alternated:
+def attempted(problem: LinearProblem, start: Tensor, count: int, tol: float = NEVER) -> Alternated | None:
     g = torch.zeros_like(problem.b)
     task = Weighing(problem.a, problem.b, g, start, problem.eps, problem.rho, problem.symmetric, tol, count)
     assert isinstance(problem.geometry, PointCloud | DenseCost)
-    found = problem.geometry.alternate(task)
+    return problem.geometry.alternate(task)
+
+
+def alternated(problem: LinearProblem, start: Tensor, count: int, tol: float = NEVER) -> Alternated:
+    found = attempted(problem, start, count, tol)
     assert found is not None
     return found
 
@@ -97,9 +101,13 @@ def same(drawn: Drawn, dtype: torch.dtype) -> None:
     narrow = drawn.problem(dtype)
     problem = drawn.problem(torch.float64)
     problem = replace(problem, eps=narrow.eps.double(), rho=narrow.rho)
-    found = alternated(narrow, drawn.start(narrow), drawn.count)
+    found = attempted(narrow, drawn.start(narrow), drawn.count)
+    if found is None:
+        # Potentials of points without weight that are far from any update leave the range of the kernel, and say so.
+        assert not drawn.annealed and drawn.empty and drawn.sharpness > 20
+        return
     f, g, error = stepped(problem, drawn.start(narrow).double(), found.iterations)
-    rounding = torch.finfo(dtype).eps * (drawn.d**0.5 + 12)
+    rounding = torch.finfo(dtype).eps * (drawn.d**0.5 + 12 + drawn.count)
     scale = float(problem.scale.amax()) + float(problem.eps.amax())
     assert (found.f - f).abs().max() <= 2 * rounding * scale
     assert (found.g - g).abs().max() <= 2 * rounding * scale

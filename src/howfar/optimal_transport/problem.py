@@ -53,6 +53,13 @@ class LinearProblem:
         """The same problem, cut from the graph."""
         return self.rebuilt(*(t.detach() for t in self.differentiable()))
 
+    def selected(self, elements: Tensor) -> LinearProblem:
+        """The elements of the batch where a mask (...) is true, along one batch axis."""
+        chosen = replace(self, eps=self.eps[elements])
+        return chosen.rebuilt(
+            *(t.expand(*self.eps.shape, *t.shape[self.eps.ndim :])[elements] for t in self.differentiable())
+        )
+
     def shifted_x(self, f: Tensor) -> Tensor:
         """h = f + eps log a, the shifted potential of the x side; -inf where a point has no mass."""
         return f + self.eps.unsqueeze(-1) * torch.log(self.a)

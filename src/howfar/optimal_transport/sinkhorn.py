@@ -26,9 +26,8 @@ _PATIENCE = 100
 """Iterations without progress, near the rounding floor, after which more are in vain."""
 _TRUST = 4.0
 """How many times the best error a mixture may have before it is taken back."""
-
-_IN_CACHE = 1000
-"""Most plain iterations of a problem in cache, where hundreds cost what one accelerated iteration does."""
+_IN_CACHE = 0.75
+"""The share of the iterations that may be plain where a problem lies in cache: hundreds cost what one of others does."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +83,50 @@ class Sinkhorn:
         """Potentials of `problem`, from `init` (g of a former solution) or from zero."""
         if self.potential_tol is not None:
             return self._plain(problem.detached(), self.potential_tol)
-        tol = self.promised(problem.a.dtype)
         scale = problem.scale
         problem = problem.detached()
-        floor = 4 * torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
-        fixed_point = _Symmetric(problem) if problem.symmetric else _Alternating(problem)
-        point = None if init is None else init.detach().to(problem.b).expand_as(problem.b)
-        begun = self._contained(problem, scale, point, tol)
-        if begun is not None:
-            f, g, error, point, n_iter = begun.f, begun.g, begun.error, begun.g, int(begun.iterations.max())
-        else:
-            f, g, n_iter = torch.zeros_like(problem.a), torch.zeros_like(problem.b), 0
-            error = torch.full_like(problem.eps, torch.inf)
-            point = fixed_point.annealed(scale) if point is None else point
+        start = None if init is None else init.detach().to(problem.b).expand_as(problem.b)
+        begun = self._contained(problem, scale, start)
+        if begun is None:
+            fixed_point = _fixed_point(problem)
+            return self._accelerated(problem, scale, fixed_point.annealed(scale) if start is None else start, 0)
+        n_iter = int(begun.iterations.max())
+        left = ~(begun.error <= self.promised(problem.a.dtype))
+        if not bool(left.any()):
+            return Solution(begun.f, begun.g, Status.CONVERGED, n_iter, begun.error)
+        rest = self._accelerated(problem.selected(left), scale[left], begun.g[left], int(begun.iterations[left].max()))
+        f, g, error = begun.f.clone(), begun.g.clone(), begun.error.clone()
+        f[left], g[left], error[left] = rest.f, rest.g, rest.marginal_error
+        return Solution(f, g, rest.status, max(n_iter, rest.n_iter), error)
 
-        active = ~(error <= tol)
+    def _contained(self, problem: LinearProblem, scale: Tensor, start: Tensor | None) -> Alternated | None:
+        """Annealing and plain alternation in one call, where problems fit in cache; who converges slowly is left over."""
+        if not isinstance(problem.geometry, Contained):
+            return None
+        task = Weighing(
+            a=problem.a,
+            b=problem.b,
+            g=torch.zeros_like(problem.b) if start is None else start,
+            start=scale if start is None else problem.eps,
+            eps=problem.eps,
+            rho=problem.rho,
+            symmetric=problem.symmetric,
+            tol=self.promised(problem.a.dtype),
+            count=max(1, int(_IN_CACHE * self.max_iter)),
+        )
+        return problem.geometry.alternate(task)
+
+    def _accelerated(self, problem: LinearProblem, scale: Tensor, point: Tensor, n_iter: int) -> Solution:
+        """From `point`, reached in `n_iter` iterations."""
+        tol = self.promised(problem.a.dtype)
+        floor = 4 * torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
+        fixed_point = _fixed_point(problem)
+        active = torch.ones_like(problem.eps, dtype=torch.bool)
+        error = torch.full_like(problem.eps, torch.inf)
         best, best_point, waited = error, point, torch.zeros_like(problem.eps)
+        f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
         mixer = Anderson(problem.b, gauge=problem.rho is None and not problem.symmetric)
-        while n_iter < self.max_iter and bool(active.any()):
+        while True:
             n_iter += 1
             step = fixed_point.step(point)
             running = active.unsqueeze(-1)
@@ -113,7 +138,7 @@ class Sinkhorn:
             best_point = torch.where((error < best).unsqueeze(-1), step.image, best_point)
             best = torch.minimum(best, torch.where(torch.isnan(error), torch.inf, error))
             active = active & ~(error <= tol) & ~((waited > _PATIENCE) & (best < 4 * floor))
-            if not bool(active.any()):
+            if n_iter >= self.max_iter or not bool(active.any()):
                 break
             back = astray.unsqueeze(-1)
             mixed = mixer.next(torch.where(back, best_point, point), torch.where(back, best_point, step.image), astray)
@@ -126,17 +151,6 @@ class Sinkhorn:
             )
         status = Status.CONVERGED if bool((error <= tol).all()) else Status.PRECISION
         return Solution(f, g, Status.MAX_ITER if bool(active.any()) else status, n_iter, error)
-
-    def _contained(self, problem: LinearProblem, scale: Tensor, point: Tensor | None, tol: float) -> Alternated | None:
-        """Annealing and plain alternation in one call, where problems fit in cache; who converges slowly is left over."""
-        if not isinstance(problem.geometry, Contained):
-            return None
-        task = Weighing(
-            a=problem.a, b=problem.b, g=torch.zeros_like(problem.b) if point is None else point,
-            start=scale if point is None else problem.eps, eps=problem.eps, rho=problem.rho,
-            symmetric=problem.symmetric, tol=tol, count=min(_IN_CACHE, self.max_iter),
-        )  # fmt: skip
-        return problem.geometry.alternate(task)
 
     def _plain(self, problem: LinearProblem, potential_tol: float) -> Solution:
         updates = _Alternating(problem)
@@ -226,6 +240,10 @@ class _Symmetric:
 
     def _soft(self, f: Tensor, eps: Tensor) -> Tensor:
         return self.problem.geometry.softmin(f + eps.unsqueeze(-1) * torch.log(self.problem.a), eps, "x")
+
+
+def _fixed_point(problem: LinearProblem) -> _Alternating | _Symmetric:
+    return _Symmetric(problem) if problem.symmetric else _Alternating(problem)
 
 
 def _error(problem: LinearProblem, weights: Tensor, potential: Tensor, soft: Tensor) -> Tensor:
