@@ -105,7 +105,7 @@ typedef struct howfar_alternation {
   const void *cost;        /* (batch, n, m), or null */
   const void *a, *b;       /* (batch, n), (batch, m): weights, zeros allowed */
   void *f, *g;             /* (batch, n), (batch, m): g as it starts, then the potentials that were measured */
-  const double *start;     /* (batch): the first temperature, halved at each step until eps; at most eps: none */
+  const double *start;     /* (batch): the first temperature, halved at each step until eps; none where symmetric */
   const double *eps;       /* (batch) */
   double *error;           /* (batch): L1 distance of the marginals from those promised, relative to the mass */
   int64_t *iterations;     /* (batch): at eps; -1 where the potentials left the range of this method, f and g undefined */

@@ -372,12 +372,6 @@ struct Alternation {
     bool moved = false;
     for (double value = start; value > last; value = value / 2, moved = true) {
       set_temperature(value);
-      if (call.symmetric) {
-        absorb_symmetric();
-        if (!symmetric_sums()) return false;
-        symmetric_update(true);
-        continue;
-      }
       if (!moved) transform_rows();
       absorb(g.data);
       if (!update_f()) return false;
@@ -385,7 +379,7 @@ struct Alternation {
       update_g();
       settle_g();
     }
-    if (moved && !call.symmetric && !(call.rho > 0)) balance();
+    if (moved && !(call.rho > 0)) balance();
     set_temperature(last);
     if (call.symmetric) {
       absorb_symmetric();

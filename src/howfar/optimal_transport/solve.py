@@ -149,8 +149,8 @@ def _is_rough(problem: LinearProblem, solver: Sinkhorn) -> bool:
     if problem.a.device.type == "mps":
         return False
     scale = problem.scale
-    # A low temperature divides what is rounded by little; a high one multiplies it.
-    ratio = torch.maximum(scale / problem.eps, problem.eps / scale)
+    # A low temperature divides what is rounded by little; a high one multiplies it, and again in the value.
+    ratio = torch.maximum(scale / problem.eps, 4 * problem.eps / scale)
     return bool((_ROUNDING * torch.finfo(problem.a.dtype).eps * ratio > solver.promised(problem.a.dtype)).any())
 
 
