@@ -30,7 +30,7 @@ NEVER = 1e-300
 class Drawn:
     """A problem and how far to take it, from one seed."""
 
-    cost: costs.Cost = costs.SqEuclidean()
+    cost: costs.Cost = COSTS[0]
     batch: tuple[int, ...] = ()
     n: int = 5
     m: int = 7

@@ -7,7 +7,6 @@ references F, G that follow the potentials, so that an iteration costs two multi
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
