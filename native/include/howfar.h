@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raise it with every change to a signature below; _native.py refuses a library of another number. */
-#define HOWFAR_ABI_VERSION 3
+#define HOWFAR_ABI_VERSION 4
 
 #if defined(_WIN32)
 #define HOWFAR_API __declspec(dllexport)
@@ -159,6 +159,28 @@ HOWFAR_API int32_t howfar_matrix_nearest_f64(const howfar_matrix *args);
 /* out = exp(scale (f + h - c)) <left, right>, a matrix: the derivative of a reduction in c. Own are the rows. */
 HOWFAR_API int32_t howfar_matrix_gibbs_f32(const howfar_matrix *args);
 HOWFAR_API int32_t howfar_matrix_gibbs_f64(const howfar_matrix *args);
+
+/* A batch of entropic transport problems that fit in cache, each alternated by one thread: f from g, then g from f, or
+ * f = (f + its update) / 2 for one measure against itself. cost = factor u^exponent of the clouds of `pairs` (of which h,
+ * f, v, out and the rows asked for are not used), or an explicit matrix. */
+typedef struct howfar_alternation {
+  howfar_pairs pairs;
+  const void *cost;        /* (batch, n, m), or null */
+  const void *a, *b;       /* (batch, n), (batch, m): weights, zeros allowed */
+  void *f, *g;             /* (batch, n), (batch, m): g as it starts, then the potentials that were measured */
+  const double *start;     /* (batch): the first temperature, halved at each step until eps; none where symmetric */
+  const double *eps;       /* (batch) */
+  double *error;           /* (batch): L1 distance of the marginals from those promised, relative to the mass */
+  int64_t *iterations;     /* (batch): at eps; -1 where the potentials left the range of this method, f and g undefined */
+  int64_t cost_step, a_step, b_step;
+  int64_t count;           /* most iterations at eps; fewer where the error falls too slowly to reach tol in them */
+  double factor, tol;
+  double rho;              /* weight of the marginal penalties; 0 for hard marginals */
+  int32_t symmetric;
+} howfar_alternation;
+
+HOWFAR_API int32_t howfar_alternate_f32(const howfar_alternation *args);
+HOWFAR_API int32_t howfar_alternate_f64(const howfar_alternation *args);
 
 #ifdef __cplusplus
 }

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from howfar._errors import BackendUnavailable, DomainError, complaint
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 ENVIRONMENT_SWITCH = "HOWFAR_NATIVE"
 ENVIRONMENT_ISA = "HOWFAR_ISA"
 
@@ -69,6 +69,18 @@ class Matrix(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("c_step", "h_step", "f_step", "v_step", "left_step", "right_step")),
         *((name, ctypes.c_int64) for name in ("begin", "end")),
         *((name, ctypes.c_int32) for name in ("over_rows", "cost", "tilt", "threads")),
+    )
+
+
+class Alternation(ctypes.Structure):
+    """howfar_alternation of native/include/howfar.h: one call."""
+
+    _fields_ = (
+        ("pairs", Pairs),
+        *((name, ctypes.c_void_p) for name in ("cost", "a", "b", "f", "g", "start", "eps", "error", "iterations")),
+        *((name, ctypes.c_int64) for name in ("cost_step", "a_step", "b_step", "count")),
+        *((name, ctypes.c_double) for name in ("factor", "tol", "rho")),
+        ("symmetric", ctypes.c_int32),
     )
 
 
@@ -147,9 +159,9 @@ def threads() -> int:
     return 1 if _forked else int(torch.get_num_threads())
 
 
-def call(kernel: str, single: bool, pairs: Pairs | Matrix) -> None:
+def call(kernel: str, single: bool, arguments: Pairs | Matrix | Alternation) -> None:
     """Run one kernel, in float32 if `single`, else in float64. The interpreter lock is released meanwhile."""
-    _check_status(kernel, getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(pairs)))
+    _check_status(kernel, getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(arguments)))
 
 
 def call_ragged(kernel: str, single: bool, pairs: Pairs, x_offsets: int, y_offsets: int) -> None:
@@ -239,7 +251,7 @@ def _declare(loaded: ctypes.CDLL) -> None:
     loaded.howfar_sum_f64.restype = ctypes.c_double
     loaded.howfar_use.argtypes = (ctypes.c_uint32,)
     loaded.howfar_use.restype = ctypes.c_uint32
-    for kernels, argument in ((_KERNELS, Pairs), (_MATRIX_KERNELS, Matrix)):
+    for kernels, argument in ((_KERNELS, Pairs), (_MATRIX_KERNELS, Matrix), (("alternate",), Alternation)):
         for name in (f"howfar_{kernel}_{precision}" for kernel in kernels for precision in ("f32", "f64")):
             getattr(loaded, name).argtypes = (ctypes.POINTER(argument),)
             getattr(loaded, name).restype = ctypes.c_int32

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from howfar._autograd import with_gradient
 from howfar.geometry.protocol import Side
-from howfar.ops import matrix
+from howfar.ops import alternation, matrix
 from howfar.ops.precision import without_autocast
 
 Graph = Callable[..., Tensor]
@@ -63,6 +63,10 @@ class DenseCost:
             )[:2],
             graph, self.C, h,
         )  # fmt: skip
+
+    def alternate(self, task: alternation.Weighing) -> alternation.Alternated | None:
+        """Sinkhorn's alternation in one call; None where the matrix is too large for it."""
+        return alternation.on_matrix(self.C, task)
 
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""

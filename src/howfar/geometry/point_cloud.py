@@ -12,6 +12,7 @@ from howfar import ops
 from howfar.costs import Cost, SqEuclidean
 from howfar.geometry.protocol import Side
 from howfar.geometry.spatial_order import Order, spatial_order
+from howfar.ops import alternation
 from howfar.ops.soft_minimum import softmin_cost
 
 _SAMPLE = 256
@@ -97,6 +98,10 @@ class PointCloud:
         out = ops.softmin(rows, columns, other.numbers(h) if other else h, eps=eps, cost=cost, backend=self.backend)
         return own.undone(out) if own else out
 
+    def alternate(self, task: alternation.Weighing) -> alternation.Alternated | None:
+        """Sinkhorn's alternation in one call; None where the clouds are too large for it."""
+        return alternation.between_points(self.x, self.y, self.cost, self.backend, task)
+
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""
         rows, columns, cost, own, other = self._arranged(side)
@@ -128,10 +133,11 @@ class PointCloud:
         return self.cost.matrix(self.x, self.y)
 
     def scale(self) -> Tensor:
-        """(...) the largest cost among at most 256 points of each side, evenly taken."""
+        """(...) the largest cost among at most 256 points of each side, evenly taken; fewer of each in a batch."""
         n, m = self.shape
+        most = max(_SAMPLE // 8, int(_SAMPLE / max(1, self.batch.numel()) ** 0.5))
         with torch.no_grad():
-            sample = self.cost.matrix(self.x[..., :: -(-n // _SAMPLE), :], self.y[..., :: -(-m // _SAMPLE), :])
+            sample = self.cost.matrix(self.x[..., :: -(-n // most), :], self.y[..., :: -(-m // most), :])
             return sample.abs().amax((-2, -1))
 
     def at(self, i: Tensor, j: Tensor) -> Tensor:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from howfar.ops.alternation import Alternated, Weighing
 
 Side = Literal["x", "y"]
 """The side that an answer is for: "x" reduces over y and returns one row for each x_i."""
@@ -59,3 +61,11 @@ class Geometry(Protocol):
 
     def at(self, i: Tensor, j: Tensor) -> Tensor:
         """(K,) the costs of K pairs of a geometry without batch axes, differentiable."""
+
+
+@runtime_checkable
+class Contained(Protocol):
+    """A geometry that can run Sinkhorn's alternation whole where it is small."""
+
+    def alternate(self, task: Weighing) -> Alternated | None:
+        """The alternation, or None where the geometry is too large for it or it cannot run here."""

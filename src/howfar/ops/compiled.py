@@ -167,7 +167,7 @@ def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: 
 def _form(base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool) -> tuple[str, bool, bool]:
     """Product or difference, whether scores are gentle, and whether to go to float64."""
     dtype = torch.float64 if wide else x.dtype
-    few = x.shape[-2] * y.shape[-2] <= _FEW_PAIRS
+    few = x.shape[:-1].numel() * y.shape[-2] <= _FEW_PAIRS
     d = x.shape[-1]
     if sharpness is None or base.exponent != 1 or (few and sharpness < 1e12):
         if d <= _MOST_DIFFERENCES[dtype]:
@@ -389,12 +389,17 @@ def _seconds(clouds: Clouds, exponentials: int, columns: int) -> float:
     x = clouds.x
     each = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}.get(clouds.form, 1.0)
     work = clouds.y.shape[-2] * (each * x.shape[-1] + 12 * exponentials + columns)
-    return work * (x.dtype.itemsize / 4) / _SPEED[_native.instruction_set() or "portable"]
+    return work * (x.dtype.itemsize / 4) / speed()
+
+
+def speed() -> float:
+    """Features and exponentials of float32 that one thread of a slow processor of this kind does in a second."""
+    return _SPEED[_native.instruction_set() or "portable"]
 
 
 def in_time(work: float) -> int:
     """How many results of so many operations each make a call that is short enough to be interrupted."""
-    return max(1, int(_SECONDS * _SPEED[_native.instruction_set() or "portable"] / work))
+    return max(1, int(_SECONDS * speed() / work))
 
 
 def _pieces(batch: int, n: int, seconds: float) -> list[tuple[int, int, int, int]]:

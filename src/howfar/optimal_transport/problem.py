@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -30,6 +31,11 @@ class LinearProblem:
     rho: float | None = None
     symmetric: bool = False
 
+    @cached_property
+    def scale(self) -> Tensor:
+        """(...) about the largest cost."""
+        return self.geometry.scale().to(self.eps)
+
     def differentiable(self) -> tuple[Tensor, ...]:
         """Everything a derivative may be asked for: (a, b, *tensors of the geometry)."""
         return (self.a, self.b, *self.geometry.tensors())
@@ -46,6 +52,13 @@ class LinearProblem:
     def detached(self) -> LinearProblem:
         """The same problem, cut from the graph."""
         return self.rebuilt(*(t.detach() for t in self.differentiable()))
+
+    def selected(self, elements: Tensor) -> LinearProblem:
+        """The elements of the batch where a mask (...) is true, along one batch axis."""
+        chosen = replace(self, eps=self.eps[elements])
+        return chosen.rebuilt(
+            *(t.expand(*self.eps.shape, *t.shape[self.eps.ndim :])[elements] for t in self.differentiable())
+        )
 
     def shifted_x(self, f: Tensor) -> Tensor:
         """h = f + eps log a, the shifted potential of the x side; -inf where a point has no mass."""

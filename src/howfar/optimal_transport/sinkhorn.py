@@ -1,8 +1,8 @@
 """Sinkhorn's algorithm in the log domain, once, for every geometry.
 
 One iteration updates f, then g, each by a soft minimum over the other side (Cuturi 2013; unbalanced: Chizat et
-al. 2018, Sejourne et al. 2019). The temperature starts at the scale of the cost and is halved down to eps; then
-the map from g to g is accelerated. As f is always the update of g, the rows of the plan are exact, and one number,
+al. 2018, Sejourne et al. 2019). Where eps is small beside the cost the temperature starts at the scale of the cost and is
+halved down to it; then the map from g to g is accelerated. As f is always the update of g, the rows of the plan are exact, and one number,
 the error of its columns, says how far the plan is from what was promised. It comes with every iteration for free.
 One measure against itself has f = g, and a map of its own in the same loop.
 """
@@ -16,14 +16,20 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, NotConverged, complaint, warn
+from howfar.geometry import Contained
+from howfar.ops.alternation import Alternated, Weighing
 from howfar.optimal_transport.acceleration import Anderson
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.status import Status
 
 _PATIENCE = 100
-"""Iterations without progress, near the rounding floor, after which more are in vain."""
+"""Iterations without progress, near the rounding floor or in float32, after which more are in vain."""
 _TRUST = 4.0
 """How many times the best error a mixture may have before it is taken back."""
+_STEEP = 100.0
+"""Up to so many temperatures in the largest cost, mass finds its way in fewer steps than annealing takes."""
+_IN_CACHE = 0.75
+"""The share of the iterations that may be plain where a problem lies in cache: hundreds cost what one of others does."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +83,56 @@ class Sinkhorn:
     @torch.no_grad()
     def solve(self, problem: LinearProblem, init: Tensor | None = None) -> Solution:
         """Potentials of `problem`, from `init` (g of a former solution) or from zero."""
-        problem = problem.detached()
         if self.potential_tol is not None:
-            return self._plain(problem, self.potential_tol)
-        tol = self.promised(problem.a.dtype)
-        scale = problem.geometry.scale().to(problem.eps)
-        floor = 4 * torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
-        fixed_point = _Symmetric(problem) if problem.symmetric else _Alternating(problem)
-        point = fixed_point.annealed(scale) if init is None else init.detach().to(problem.b).expand_as(problem.b)
+            return self._plain(problem.detached(), self.potential_tol)
+        scale = problem.scale
+        problem = problem.detached()
+        start = None if init is None else init.detach().to(problem.b).expand_as(problem.b)
+        hottest = torch.where(scale > _STEEP * problem.eps, scale, problem.eps)
+        begun = self._contained(problem, hottest, start)
+        if begun is None:
+            return self._accelerated(problem, scale, _start(problem, hottest) if start is None else start, 0)
+        n_iter = int(begun.iterations.max())
+        left = ~(begun.error <= self.promised(problem.a.dtype))
+        if not bool(left.any()):
+            return Solution(begun.f, begun.g, Status.CONVERGED, n_iter, begun.error)
+        # Plain steps that lead nowhere soon leave the quick directions at rest, which is a worse start than the first.
+        others = problem.selected(left)
+        again = _start(others, hottest[left]) if start is None else start[left]
+        rest = self._accelerated(others, scale[left], again, int(begun.iterations[left].max()))
+        f, g, error = begun.f.clone(), begun.g.clone(), begun.error.clone()
+        f[left], g[left], error[left] = rest.f, rest.g, rest.marginal_error
+        return Solution(f, g, rest.status, max(n_iter, rest.n_iter), error)
 
+    def _contained(self, problem: LinearProblem, hottest: Tensor, start: Tensor | None) -> Alternated | None:
+        """Annealing and plain alternation in one call, where problems fit in cache; who converges slowly is left over."""
+        if not isinstance(problem.geometry, Contained):
+            return None
+        task = Weighing(
+            a=problem.a,
+            b=problem.b,
+            g=torch.zeros_like(problem.b) if start is None else start,
+            start=hottest if start is None and not problem.symmetric else problem.eps,
+            eps=problem.eps,
+            rho=problem.rho,
+            symmetric=problem.symmetric,
+            tol=self.promised(problem.a.dtype),
+            count=max(1, int(_IN_CACHE * self.max_iter)),
+        )
+        return problem.geometry.alternate(task)
+
+    def _accelerated(self, problem: LinearProblem, scale: Tensor, point: Tensor, n_iter: int) -> Solution:
+        """From `point`, reached in `n_iter` iterations."""
+        tol = self.promised(problem.a.dtype)
+        # Where mass has far to go, one step of the potentials is like the next up to what float32 does not hold.
+        single = problem.a.dtype != torch.float64
+        floor = torch.inf if single else 4 * torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
+        fixed_point = _fixed_point(problem)
         active = torch.ones_like(problem.eps, dtype=torch.bool)
         error = torch.full_like(problem.eps, torch.inf)
         best, best_point, waited = error, point, torch.zeros_like(problem.eps)
         f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
         mixer = Anderson(problem.b, gauge=problem.rho is None and not problem.symmetric)
-        n_iter = 0
         while True:
             n_iter += 1
             step = fixed_point.step(point)
@@ -161,9 +202,9 @@ class _Alternating:
         soft = self.problem.geometry.softmin(self.problem.shifted_y(g), self.problem.eps, "x")
         return _error(self.problem, self.problem.a, f, soft)
 
-    def annealed(self, scale: Tensor) -> Tensor:
+    def annealed(self, hottest: Tensor) -> Tensor:
         f, g = torch.zeros_like(self.problem.a), torch.zeros_like(self.problem.b)
-        eps = torch.maximum(scale, self.problem.eps)
+        eps = torch.maximum(hottest, self.problem.eps)
         while bool((running := eps > self.problem.eps).any()):
             f = torch.where(running.unsqueeze(-1), self._x_update(g, eps), f)
             g = torch.where(running.unsqueeze(-1), self.problem.damping(eps) * self._soft_y(f, eps), g)
@@ -196,16 +237,17 @@ class _Symmetric:
         error = 2 * _error(self.problem, self.problem.a, f, soft)
         return _Step(f, f, error, 0.5 * (f + self.problem.damping(self.problem.eps) * soft))
 
-    def annealed(self, scale: Tensor) -> Tensor:
-        f = torch.zeros_like(self.problem.a)
-        eps = torch.maximum(scale, self.problem.eps)
-        while bool((running := eps > self.problem.eps).any()):
-            f = torch.where(running.unsqueeze(-1), 0.5 * (f + self.problem.damping(eps) * self._soft(f, eps)), f)
-            eps = torch.maximum(eps / 2, self.problem.eps)
-        return f
-
     def _soft(self, f: Tensor, eps: Tensor) -> Tensor:
         return self.problem.geometry.softmin(f + eps.unsqueeze(-1) * torch.log(self.problem.a), eps, "x")
+
+
+def _fixed_point(problem: LinearProblem) -> _Alternating | _Symmetric:
+    return _Symmetric(problem) if problem.symmetric else _Alternating(problem)
+
+
+def _start(problem: LinearProblem, hottest: Tensor) -> Tensor:
+    # Between a measure and itself zero is near enough: what stays in place costs nothing.
+    return torch.zeros_like(problem.b) if problem.symmetric else _Alternating(problem).annealed(hottest)
 
 
 def _error(problem: LinearProblem, weights: Tensor, potential: Tensor, soft: Tensor) -> Tensor:

@@ -149,15 +149,15 @@ def solve_entropic(
 def _is_rough(problem: LinearProblem, solver: Sinkhorn) -> bool:
     if problem.a.device.type == "mps":
         return False
-    scale = problem.geometry.scale()
-    # A low temperature divides what is rounded by little; a high one multiplies it.
-    ratio = torch.maximum(scale / problem.eps, problem.eps / scale)
+    scale = problem.scale
+    # A low temperature divides what is rounded by little; a high one multiplies it, and again in the value.
+    ratio = torch.maximum(scale / problem.eps, 4 * problem.eps / scale)
     return bool((_ROUNDING * torch.finfo(problem.a.dtype).eps * ratio > solver.promised(problem.a.dtype)).any())
 
 
 def _check_resolved(problem: LinearProblem) -> None:
     """Refuse a temperature that is lost beside the costs: marginals would seem exact, and the bounds would not hold."""
-    least = torch.finfo(problem.a.dtype).eps * _checks.check_held(problem.geometry.scale(), "costs")
+    least = torch.finfo(problem.a.dtype).eps * _checks.check_held(problem.scale, "costs")
     below = problem.eps < least
     if not _checks.unseen(least) and bool(below.any()):
         seen = f"a temperature that {problem.a.dtype} can tell from 0 beside the costs, at least {least[below][0]:.2g}"
