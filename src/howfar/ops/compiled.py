@@ -200,10 +200,6 @@ def _directions(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def why_not_these(*tensors: Tensor) -> str | None:
     """Why a kernel cannot take these tensors, whatever it computes; None where it can."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return "it cannot be traced"
-    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
-        return "it cannot be transformed by torch.func"
     for t in tensors:
         if t.device.type != "cpu":
             return f"it runs on cpu tensors and these are on {t.device}"

@@ -11,7 +11,7 @@ from howfar._errors import ShapeError, complaint
 from howfar.ops import backends
 from howfar.ops.kernel_summation import cpu, reference
 from howfar.ops.precision import working
-from howfar.ops.streaming import by_rows
+from howfar.ops.reduction import Formula, Reduction
 
 
 def kernel_sum(
@@ -69,14 +69,21 @@ def kernel_sum(
     (x, y, w), dtype = working(
         x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
     )
-    rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)
-    closed = isinstance(summand, kernels.Kernel) or summand.batched
-    held = summand.held(x.shape[-1])
-    native: dict[str, Any] = {}
-    reason = lambda: cpu.why_unavailable(summand, x, y, w)
-    if backends.choose(backend, "kernel_sum", x.device, reason) == "cpu":
-        forward = lambda keep, x, y, w: cpu.forward(keep, x, y, w, summand)
-        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient(wanted, grad, inputs, summand)
-        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
-    out = by_rows(rows, x, y, w, out_axis=-2, m=m, held=held, closed=closed, **native).to(dtype)
+    out = _KERNEL_SUM(x, y, w, summand=summand, backend=backend).to(dtype)
     return out if columns else out.squeeze(-1)
+
+
+_KERNEL_SUM = Reduction(
+    Formula(
+        "kernel_sum",
+        ("x", "y", "w"),
+        "bandwidths",
+        "kernel",
+        axis=-2,
+        shape=lambda inputs, _kernel: (*inputs[0].shape[:-1], inputs[2].shape[-1]),
+        rows=lambda x, y, w, _bandwidths, kernel: reference.kernel_sum(x, y, w, kernel),
+        why=cpu.why_unavailable,
+        forward=lambda keep, x, y, w, _bandwidths, kernel: cpu.forward(keep, x, y, w, kernel),
+        gradient=lambda wanted, grad, inputs, _kept, _bandwidths, kernel: cpu.gradient(wanted, grad, inputs, kernel),
+    )
+)

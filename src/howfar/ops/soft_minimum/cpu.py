@@ -32,10 +32,12 @@ def softmin_apply(x: Tensor, y: Tensor, h: Tensor, v: Tensor, eps: Tensor, cost:
     return torch.cat([value.unsqueeze(-1), averages], -1).to(x.dtype)
 
 
-def can_average(cost: Cost) -> bool:
-    """Whether `softmin_cost` is offered for this cost."""
+def why_no_average(cost: Cost, *tensors: Tensor) -> str | None:
+    """Why `softmin_cost` of this cost on these tensors goes another way; None where it can be computed here."""
     base = compiled.base_of(cost)
-    return isinstance(base, Base) and base.kind == "squared" and base.exponent == 1
+    if isinstance(base, Base) and (base.kind != "squared" or base.exponent != 1):
+        return f"the average of the cost {cost.name!r} is not one of the compiled ones"
+    return why_unavailable(cost, *tensors)
 
 
 def softmin_cost(x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: Cost) -> Tensor:
