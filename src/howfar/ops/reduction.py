@@ -153,11 +153,16 @@ class Reduction:
             ctx.set_materialize_grads(False)
         ctx.save_for_backward(*(result if self._kept else ()), *tensors)
 
-    def _differentiate_value(self, ctx: Any, grad: Tensor, *_: Any) -> Result:
+    def _differentiate_value(self, ctx: Any, grad: Tensor | None, *_: Any) -> Result:
+        constants = (None,) * (4 if self._kept else 3)
+        if grad is None:
+            return (*(None,) * self._many, *constants)
         wanted = list(ctx.needs_input_grad[1 : self._many + 1])
-        grads = self._gradient_operator(grad, *ctx.saved_tensors, ctx.text, ctx.backend, wanted)
-        asked = (g if needed else None for g, needed in zip(grads, wanted, strict=True))
-        return (*asked, None, None, None, *((None,) if self._kept else ()))
+        saved = ctx.saved_tensors
+        # The derivative of the derivative is that of the formula, whatever was kept on the way.
+        kept = (t.detach() for t in saved[: self._kept])
+        grads = self._gradient_operator(grad, *kept, *saved[self._kept :], ctx.text, ctx.backend, wanted)
+        return (*(g if needed else None for g, needed in zip(grads, wanted, strict=True)), *constants)
 
     # Its derivative: (grad[, value, average], *inputs, constants, text, backend, wanted).
 
