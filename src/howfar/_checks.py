@@ -323,7 +323,7 @@ def check_number(value: Any, name: str, *, least: float = -math.inf) -> float:
         number = float(value)
     except (TypeError, ValueError, RuntimeError):
         raise DomainError(complaint(name, "a number", repr(value), f"Pass {name} as a float.")) from None
-    if not math.isfinite(number):
+    if not -math.inf < number < math.inf:
         raise DomainError(complaint(name, "a finite number", repr(number), f"Pass {name} as a finite float."))
     if number < least:
         raise DomainError(complaint(name, f"a number >= {least:g}", f"{number:g}", f"Pass a larger {name}."))

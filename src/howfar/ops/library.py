@@ -85,7 +85,8 @@ class _Step(_SingleLevelFunction):
 
     @classmethod
     def forward(cls, ctx: Any, operator: Any, *arguments: Any) -> Any:
-        with _AutoDispatchBelowAutograd():
+        # The levels of torch.func below this one have graphs of their own.
+        with torch.set_grad_enabled(torch._C._are_functorch_transforms_active()), _AutoDispatchBelowAutograd():
             out = operator(*arguments)
         ctx.operator = operator
         cls.remember(ctx, arguments, out)

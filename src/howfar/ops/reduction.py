@@ -96,7 +96,9 @@ class Reduction:
         if constants is None:
             constants = spelling.together(tensors, inputs[0].shape[:-2], inputs[0])
         if text is None or torch.autograd.forward_ad._current_level >= 0:
-            backends.choose(backend, self.formula.name, inputs[0].device, lambda: self._why_plain(text, summand, inputs))
+            backends.choose(
+                backend, self.formula.name, inputs[0].device, lambda: self._why_plain(text, summand, inputs)
+            )
             closed = summand.batched if isinstance(summand, Cost) else True
             return by_rows(self._blocks(inputs, constants, summand), *inputs, closed=closed)
         constants = constants.detach()
@@ -136,9 +138,9 @@ class Reduction:
             return value
         if not keep[0]:
             return value, x.new_empty(0)
-        # What is kept has the shape of x whatever the data; where it is of no use it is no number.
+        # What is kept has the shape of x whatever the data; where it is of no use it is infinite.
         usable = bool(kept) and kept[0].dtype == x.dtype and kept[1].shape == x.shape
-        return value, kept[1] if usable else x.new_full(x.shape, torch.nan)
+        return value, kept[1] if usable else x.new_full(x.shape, torch.inf)
 
     def _value_shape(self, *arguments: Any) -> Any:
         inputs = arguments[: self._many]
@@ -172,7 +174,7 @@ class Reduction:
         summand = self._read(text, constants)
         found: Sequence[Tensor | None] | None = None
         if self._native(summand, backend, inputs):
-            if kept and (not kept[1].numel() or bool(kept[1].flatten()[0].isnan())):
+            if kept and (not kept[1].numel() or bool(kept[1].flatten()[0].isinf())):
                 kept = ()
             with without_autocast(grad.device):
                 found = self.formula.gradient(wanted, grad, inputs, kept, constants, summand)
@@ -187,7 +189,11 @@ class Reduction:
         return tuple(t.new_empty(t.shape if needed else 0) for t, needed in zip(inputs, wanted, strict=True))
 
     def _remember_gradient(self, ctx: Any, arguments: tuple[Any, ...], result: Any) -> None:  # noqa: ARG002
-        grad, inputs, (constants, ctx.text, _, ctx.wanted) = arguments[0], arguments[1 + self._kept : -4], arguments[-4:]
+        grad, inputs, (constants, ctx.text, _, ctx.wanted) = (
+            arguments[0],
+            arguments[1 + self._kept : -4],
+            arguments[-4:],
+        )
         ctx.save_for_backward(grad, *inputs, constants)
 
     def _differentiate_gradient(self, ctx: Any, *outer: Tensor) -> Result:

@@ -71,11 +71,14 @@ def _read(text: str, tensors: Sequence[Tensor]) -> Summand:
         summand = _built(ast.parse(text, mode="eval").body, tensors)
         if isinstance(summand, Summand):
             return summand
-    except (SyntaxError, ValueError, AttributeError, IndexError, TypeError):
+    except (SyntaxError, ValueError, AttributeError, IndexError, TypeError, StopIteration):
         pass
     raise DomainError(
         complaint(
-            "cost or kernel", "the text of one", repr(text), "Call howfar.ops, which writes it: 'Power(Euclidean(), 3.0)'."
+            "cost or kernel",
+            "the text of one",
+            repr(text),
+            "Call howfar.ops, which writes it: 'Power(Euclidean(), 3.0)'.",
         )
     )
 

@@ -168,7 +168,9 @@ class _StreamedGradient(torch.autograd.Function):
     """The vector-Jacobian product of `_Streamed`, itself a streamed function of (grad, x, *others)."""
 
     @staticmethod
-    def forward(ctx: Any, blocks: Blocks, wanted: tuple[bool, ...], grad: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, blocks: Blocks, wanted: tuple[bool, ...], grad: Tensor, *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
         ctx.blocks, ctx.wanted = blocks, wanted
         ctx.save_for_backward(grad, *inputs)
         return tuple(blocks.gradient(wanted, grad, inputs))

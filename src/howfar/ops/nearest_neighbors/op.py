@@ -64,9 +64,7 @@ def nearest(
     return nearest_of(x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h, k, cost, backend)
 
 
-def nearest_of(
-    x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost, backend: str
-) -> tuple[Tensor, Tensor]:
+def nearest_of(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost, backend: str) -> tuple[Tensor, Tensor]:
     """`nearest` of tensors of one batch shape that were checked."""
     dtype = x.dtype
     if h is None:
@@ -74,23 +72,21 @@ def nearest_of(
     else:
         (x, y, h), _ = working(x, y, h)
     text = spelling.spell(cost, [])
-    forward_mode = torch.autograd.forward_ad._current_level >= 0
-    if text is not None and not forward_mode:
+    transformed = torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    if text is not None and not transformed:
         values, indices = _NEAREST(x, y, h, k, text, backend)
         return values.to(dtype), indices
     constants = (x.detach(), y.detach(), None if h is None else h.detach())
     values, indices = (
         _NEAREST(*constants, k, text, backend) if text is not None else _found(*constants, k, cost, backend)
     )
-    if forward_mode or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, y, h))):
+    if transformed or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, y, h))):
         with without_autocast(x.device):
             values = reference.reduced_costs(x, y, h, indices, cost)
     return values.to(dtype), indices
 
 
-def _found(
-    x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost, backend: str
-) -> tuple[Tensor, Tensor]:
+def _found(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost, backend: str) -> tuple[Tensor, Tensor]:
     tensors = (x, y) if h is None else (x, y, h)
     with without_autocast(x.device):
         if backends.choose(backend, "nearest", x.device, lambda: cpu.why_unavailable(cost, k, *tensors)) == "cpu":
@@ -101,16 +97,12 @@ def _found(
 @torch.no_grad()
 def _blocks(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost) -> tuple[Tensor, Tensor]:
     rows = max(1, streaming.BLOCK_ELEMENTS // max(1, x.shape[:-2].numel() * y.shape[-2]))
-    parts = [
-        reference.nearest(x[..., start : start + rows, :], y, h, k, cost) for start in range(0, x.shape[-2], rows)
-    ]
+    parts = [reference.nearest(x[..., start : start + rows, :], y, h, k, cost) for start in range(0, x.shape[-2], rows)]
     values, indices = zip(*parts, strict=True)
     return torch.cat(values, -2), torch.cat(indices, -2)
 
 
-def _call(
-    x: Tensor, y: Tensor, h: Tensor | None, k: int, text: str, backend: str
-) -> tuple[Tensor, Tensor]:
+def _call(x: Tensor, y: Tensor, h: Tensor | None, k: int, text: str, backend: str) -> tuple[Tensor, Tensor]:
     return _found(x, y, h, k, spelling.read(text), backend)  # type: ignore[arg-type]
 
 
@@ -136,7 +128,12 @@ def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         wanted = [t for t, needed in zip(views, ctx.needs_input_grad[1:4], strict=True) if t is not None and needed]
         grads = iter(torch.autograd.grad(reduced, wanted, grad, create_graph=further, allow_unused=True))
     needed = ctx.needs_input_grad[1:4]
-    return (*(next(grads) if n and t is not None else None for t, n in zip(views, needed, strict=True)), None, None, None)
+    return (
+        *(next(grads) if n and t is not None else None for t, n in zip(views, needed, strict=True)),
+        None,
+        None,
+        None,
+    )
 
 
 _NEAREST = library.define(
