@@ -131,7 +131,8 @@ def _mapped(tensor: Tensor) -> bool:
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether every number is finite. A finite sum says so in one pass; one that overflows calls for the second look."""
-    return math.isfinite(float(tensor.detach().sum())) or bool(torch.isfinite(tensor).all())
+    total = (tensor.detach() if tensor.requires_grad else tensor).sum().item()
+    return math.isfinite(total) or bool(torch.isfinite(tensor).all())
 
 
 def _first(bad: Tensor, tensor: Tensor, name: str, digits: str = "") -> str:
@@ -350,7 +351,7 @@ def check_generator(value: Any, name: str = "generator") -> torch.Generator | No
 
 def check_choice(value: Any, name: str, known: Iterable[str]) -> str:
     """One of the known names."""
-    names = list(known)
+    names = tuple(known)
     if value in names:
         return str(value)
     raise unknown_name(name, value, names)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from op_cases import COSTS, KERNELS, clouds, crooked, potential
+from op_cases import COSTS, KERNELS, clouds, crooked
 from torch import Tensor
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 

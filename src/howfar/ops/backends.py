@@ -21,11 +21,11 @@ def choose(backend: str, op: str, device: torch.device, compiled: Callable[[], s
         device: where its tensors are.
         compiled: why the compiled CPU kernel cannot run it; None where it can. Asked on the CPU only.
     """
+    if backend == "auto":
+        return "cpu" if device.type == "cpu" and compiled() is None else "reference"
     _checks.check_choice(backend, "backend", BACKENDS)
     if backend == "reference":
         return backend
-    if backend == "auto":
-        return "cpu" if device.type == "cpu" and compiled() is None else "reference"
     wanted = "cpu" if backend == "cpu" else "cuda"
     if device.type != wanted:
         reason: str | None = f"it runs on {wanted} tensors and these are on {device}"

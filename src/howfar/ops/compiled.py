@@ -232,11 +232,15 @@ def run(
         beside = x.new_empty(*batch, n, q)
     if kernel == "nearest":
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
-    scales = scale.to(torch.float64).expand(batch).contiguous()
+    scales = scale.double()
+    if scales.shape != batch or not scales.is_contiguous():
+        scales = scales.expand(batch).contiguous()
     held = {"x": _flat(x, 2), "y": _flat(y, 2)}
     for name, tensor, axes in (("h", h, 1), ("f", f, 1), ("v", v, 2)):
         if tensor is not None:
-            held[name] = _flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
+            held[name] = _flat(
+                tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]) if batch else tensor.to(dtype), axes
+            )
     size = dtype.itemsize
     addresses = {name: (tensor.data_ptr(), step) for name, (tensor, step) in held.items()}
     call = _native.Pairs(
@@ -262,6 +266,8 @@ def run(
 def _flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
     """The tensor dense, and the elements from one problem to the next: 0 where all of them share it."""
     batch = tensor.ndim - axes
+    if not batch:
+        return tensor.contiguous(), 0
     if all(tensor.stride(i) == 0 or tensor.shape[i] == 1 for i in range(batch)):
         return tensor[(0,) * batch].contiguous(), 0
     return tensor.contiguous(), tensor.shape[batch:].numel()

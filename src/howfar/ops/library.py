@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import DispatchKey, _AutoDispatchBelowAutograd
-from torch._functorch.autograd_function import enable_single_level_autograd_function
+from torch._functorch import autograd_function
 from torch.autograd.function import _SingleLevelFunction
 
 from howfar._errors import DerivativeUnavailable
@@ -41,13 +41,13 @@ def define(
     name = schema.split("(")[0]
     _LIBRARY.define(schema)
     operator = getattr(torch.ops.howfar, name).default
-    step = type(name, (_Step,), {"remember": staticmethod(remember), "derivative": staticmethod(backward)})
+    step: Any = type(name, (_Step,), {"remember": staticmethod(remember), "derivative": staticmethod(backward)})
 
     def with_derivative(*arguments: Any) -> Any:
         graph = torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)
         if graph or torch.autograd.forward_ad._current_level >= 0:
             # Transforms have come down to one level by now: this is the autograd of that level.
-            with enable_single_level_autograd_function():
+            with autograd_function.enable_single_level_autograd_function():
                 return step.apply(operator, *arguments)
         with _AutoDispatchBelowAutograd():
             return operator(*arguments)
@@ -81,7 +81,10 @@ def _in_front(argument: Any, place: int | None, size: int) -> Any:
 
 
 class _Step(_SingleLevelFunction):
-    """An operator as a node of the graph. `remember` and `derivative` are its own."""
+    """An operator as a node of the graph."""
+
+    remember: Callable[..., None]
+    derivative: Callable[..., tuple[Tensor | None, ...]]
 
     @classmethod
     def forward(cls, ctx: Any, operator: Any, *arguments: Any) -> Any:
@@ -97,7 +100,7 @@ class _Step(_SingleLevelFunction):
         return (None, *cls.derivative(ctx, *grads))
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> Any:
+    def jvp(ctx: Any, *tangents: Any) -> Any:  # noqa: ARG004
         raise DerivativeUnavailable(
             f"{ctx.operator}: it carries no forward derivatives. Call it through howfar.ops, which evaluates plain torch "
             "where they are asked for, or use reverse mode: backward, torch.func.vjp, jacrev."

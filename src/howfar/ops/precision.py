@@ -16,7 +16,11 @@ def working(*tensors: Tensor) -> tuple[tuple[Tensor, ...], torch.dtype]:
     return tuple(t.to(torch.float32) for t in tensors), dtype
 
 
+_AS_IT_IS = nullcontext()
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """A region whose products keep the dtype of their factors."""
-    available = torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+    kind = device.type
+    active = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if active else _AS_IT_IS

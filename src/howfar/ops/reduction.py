@@ -96,9 +96,7 @@ class Reduction:
         if constants is None:
             constants = spelling.together(tensors, inputs[0].shape[:-2], inputs[0])
         if text is None or torch.autograd.forward_ad._current_level >= 0:
-            backends.choose(
-                backend, self.formula.name, inputs[0].device, lambda: self._why_plain(text, summand, inputs)
-            )
+            backends.choose(backend, self.formula.name, inputs[0].device, lambda: self._why_plain(summand, inputs))
             closed = summand.batched if isinstance(summand, Cost) else True
             return by_rows(self._blocks(inputs, constants, summand), *inputs, closed=closed)
         constants = constants.detach()
@@ -109,7 +107,7 @@ class Reduction:
         value, _ = self._operator(*inputs, constants, text, backend, keep)
         return value
 
-    def _why_plain(self, text: str | None, summand: Summand, inputs: Sequence[Tensor]) -> str:
+    def _why_plain(self, summand: Summand, inputs: Sequence[Tensor]) -> str:
         return self.formula.why(summand, *inputs) or "its kernels carry no forward derivatives"
 
     def _blocks(self, inputs: Sequence[Tensor], constants: Tensor, summand: Summand) -> Blocks:

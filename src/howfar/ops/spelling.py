@@ -28,7 +28,8 @@ def spell(summand: Summand, tensors: list[Tensor]) -> str | None:
     kind = type(summand)
     if kind.__module__ not in _ROOM_NAMES or kind is costs.Custom:
         return None
-    fields = [_spelt(getattr(summand, name), tensors) for name in kind.__match_args__]
+    names: tuple[str, ...] = kind.__match_args__
+    fields = [_spelt(getattr(summand, name), tensors) for name in names]
     return None if None in fields else f"{kind.__name__}({', '.join(str(field) for field in fields)})"
 
 

@@ -119,21 +119,15 @@ def _remember(ctx: Any, arguments: tuple[Any, ...], result: Any) -> None:
 
 def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     """The derivative at the indices found, in a graph of these few pairs: it has derivatives of every order."""
-    *inputs, indices = ctx.saved_tensors
-    further = torch.is_grad_enabled()
+    x, y, h, indices = ctx.saved_tensors
+    needed, further = ctx.needs_input_grad[1:4], torch.is_grad_enabled()
     with torch.enable_grad(), without_autocast(grad.device):
         # Views, so that a tensor that stands for two arguments has a derivative in each.
-        views = [None if t is None else t.view_as(t) for t in inputs]
-        reduced = reference.reduced_costs(*views, indices, spelling.read(ctx.text))
-        wanted = [t for t, needed in zip(views, ctx.needs_input_grad[1:4], strict=True) if t is not None and needed]
+        x, y, h = views = [None if t is None else t.view_as(t) for t in (x, y, h)]
+        reduced = reference.reduced_costs(x, y, h, indices, spelling.read(ctx.text))  # type: ignore[arg-type]
+        wanted = [t for t, asked in zip(views, needed, strict=True) if asked]
         grads = iter(torch.autograd.grad(reduced, wanted, grad, create_graph=further, allow_unused=True))
-    needed = ctx.needs_input_grad[1:4]
-    return (
-        *(next(grads) if n and t is not None else None for t, n in zip(views, needed, strict=True)),
-        None,
-        None,
-        None,
-    )
+    return (*(next(grads) if asked else None for asked in needed), None, None, None)
 
 
 _NEAREST = library.define(

@@ -98,7 +98,7 @@ def gradient(
 def _arranged(x: Tensor, y: Tensor, eps: Tensor, cost: Cost, *, wide: bool = False) -> Clouds:
     base = compiled.base_of(cost)
     assert isinstance(base, Base)
-    return compiled.arrange(base, x, y, 1 / float(eps.min()), wide=wide)
+    return compiled.arrange(base, x, y, 1 / (float(eps.min()) if eps.ndim else eps.item()), wide=wide)
 
 
 def _centre(clouds: Clouds) -> Tensor:
@@ -119,7 +119,8 @@ def _gibbs(clouds: Clouds, f: Tensor, h: Tensor, v: Tensor, eps: Tensor, *, slop
 
 
 def _scale(clouds: Clouds, eps: Tensor) -> Tensor:
-    return clouds.factor / eps.double()
+    scale = eps.double().reciprocal()
+    return scale if clouds.factor == 1 else scale * clouds.factor
 
 
 def _with_points(weights: Tensor, points: Tensor) -> Tensor:

@@ -175,13 +175,10 @@ def _checked(
     h = _checks.check_potential(h, "h", x, y)
     batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
-    return (
-        x.expand(*batch, *x.shape[-2:]),
-        y.expand(*batch, *y.shape[-2:]),
-        h.expand(*batch, h.shape[-1]),
-        check_eps(eps, batch, x),
-        costs.resolve(cost),
-    )
+    strength = check_eps(eps, batch, x)
+    if batch:
+        x, y, h = x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, h.shape[-1])
+    return x, y, h, strength, costs.resolve(cost)
 
 
 def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
@@ -193,13 +190,14 @@ def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
         least = None if _checks.unseen(strength) else strength.min().item()
     else:
         least = _checks.check_positive(eps, "eps", unit="in units of the cost")
-        strength = like.new_tensor(least, dtype=dtype)
+        strength = torch.full((), least, dtype=dtype, device=like.device)
     if least is not None and least < torch.finfo(dtype).tiny:
         fix = "Pass a larger eps." if least <= 0 or dtype is torch.float64 else "Pass a larger eps, or float64 points."
         bound = "0 (in units of the cost)" if least <= 0 else f"{torch.finfo(dtype).tiny:.3g}, for {dtype}"
         raise DomainError(complaint("eps", f"a number > {bound}", f"{least:g}", fix))
     try:
-        return strength.to(dtype).expand(batch)
+        strength = strength.to(dtype)
+        return strength if strength.shape == batch else strength.expand(batch)
     except RuntimeError:
         raise ShapeError(
             complaint(
