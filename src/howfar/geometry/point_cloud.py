@@ -10,7 +10,7 @@ from torch import Tensor
 from howfar import ops
 from howfar.costs import Cost, SqEuclidean
 from howfar.geometry.protocol import Side
-from howfar.ops.soft_minimum import softmin_cost
+from howfar.ops import soft_minimum
 
 _SAMPLE = 256
 _SQUARED = SqEuclidean()
@@ -61,10 +61,17 @@ class PointCloud:
             return self.x, self.y, self.cost
         return self.y, self.x, self.cost.swapped()
 
+    def _alike(self, h: Tensor, eps: Tensor) -> bool:
+        """Whether these have the batch axes and the dtype of the clouds, as those of a solver do: nothing to check."""
+        same = h.shape[:-1] == eps.shape == self.batch == self.y.shape[:-2]
+        return same and h.dtype == self.x.dtype == eps.dtype and not eps.requires_grad
+
     def softmin(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """-eps log sum exp((h - C) / eps) over the other side."""
         rows, columns, cost = self._sides(side)
-        return ops.softmin(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
+        if not self._alike(h, eps):
+            return ops.softmin(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
+        return soft_minimum.softmin_of(rows, columns, h, eps, cost, self.backend)
 
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""
@@ -74,7 +81,7 @@ class PointCloud:
     def softmin_cost(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """The average of the cost under the same weights."""
         rows, columns, cost = self._sides(side)
-        return softmin_cost(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
+        return soft_minimum.softmin_cost(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
 
     def apply(self, w: Tensor, side: Side) -> Tensor:
         """C w, one number for each point of the side."""

@@ -201,7 +201,7 @@ def _directions(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def why_not_these(*tensors: Tensor) -> str | None:
     """Why a kernel cannot take these tensors, whatever it computes; None where it can."""
     for t in tensors:
-        if t.device.type != "cpu":
+        if not t.is_cpu:
             return f"it runs on cpu tensors and these are on {t.device}"
         if type(t) not in (Tensor, torch.nn.Parameter) or t.layout != torch.strided or t.is_neg():
             return f"it takes plain tensors, and this is a {type(t).__name__}"

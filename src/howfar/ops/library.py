@@ -11,14 +11,15 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+import torch._functorch.autograd_function as functorch
 from torch import Tensor
 from torch._C import DispatchKey, _AutoDispatchBelowAutograd
-from torch._functorch import autograd_function
 from torch.autograd.function import _SingleLevelFunction
 
 from howfar._errors import DerivativeUnavailable
 
 _LIBRARY = torch.library.Library("howfar", "DEF")
+_single_level: Callable[[], AbstractContextManager[None]] = functorch.enable_single_level_autograd_function  # type: ignore[attr-defined]
 _AUTOGRAD = (DispatchKey.AutogradFunctionality, DispatchKey.AutogradOther, DispatchKey.AutogradNestedTensor)
 
 
@@ -47,7 +48,7 @@ def define(
         graph = torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)
         if graph or torch.autograd.forward_ad._current_level >= 0:
             # Transforms have come down to one level by now: this is the autograd of that level.
-            with autograd_function.enable_single_level_autograd_function():
+            with _single_level():
                 return step.apply(operator, *arguments)
         with _AutoDispatchBelowAutograd():
             return operator(*arguments)
@@ -55,9 +56,7 @@ def define(
     def mapped(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
         moved = [_in_front(argument, d, info.batch_size) for argument, d in zip(arguments, in_dims, strict=True)]
         out = operator(*moved)
-        # What was not asked for is empty, and alike for all.
-        place = lambda t: 0 if t.ndim > 1 else None
-        return out, tuple(map(place, out)) if isinstance(out, tuple) else place(out)
+        return out, tuple(map(_place, out)) if isinstance(out, tuple) else _place(out)
 
     _LIBRARY.impl(name, call, "CompositeExplicitAutograd")
     _LIBRARY.impl(name, with_derivative, "Autograd")
@@ -72,6 +71,11 @@ def recording() -> AbstractContextManager[object]:
     for key in _AUTOGRAD:
         excluded = excluded.remove(key)
     return torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded)
+
+
+def _place(result: Tensor) -> int | None:
+    """Of the batch; what was not asked for is empty, and alike for all."""
+    return 0 if result.ndim > 1 else None
 
 
 def _in_front(argument: Any, place: int | None, size: int) -> Any:

@@ -99,7 +99,7 @@ class Reduction:
             backends.choose(backend, self.formula.name, inputs[0].device, lambda: self._why_plain(summand, inputs))
             closed = summand.batched if isinstance(summand, Cost) else True
             return by_rows(self._blocks(inputs, constants, summand), *inputs, closed=closed)
-        constants = constants.detach()
+        constants = constants.detach() if constants.requires_grad else constants
         if not self._kept:
             value: Tensor = self._operator(*inputs, constants, text, backend)
             return value

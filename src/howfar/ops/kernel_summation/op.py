@@ -66,11 +66,16 @@ def kernel_sum(
     batch = _checks.check_batch(batch, w.shape[:-2], "x", "w")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
     summand = kernel if isinstance(kernel, costs.Cost) else kernels.resolve(kernel)
-    (x, y, w), dtype = working(
-        x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
-    )
-    out = _KERNEL_SUM(x, y, w, summand=summand, backend=backend).to(dtype)
+    if batch:
+        x, y, w = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, w))
+    out = kernel_sum_of(x, y, w, summand, backend)
     return out if columns else out.squeeze(-1)
+
+
+def kernel_sum_of(x: Tensor, y: Tensor, w: Tensor, summand: kernels.Kernel | costs.Cost, backend: str) -> Tensor:
+    """`kernel_sum` of tensors of one batch shape that were checked, w in columns."""
+    (x, y, w), dtype = working(x, y, w)
+    return _KERNEL_SUM(x, y, w, summand=summand, backend=backend).to(dtype)
 
 
 _KERNEL_SUM = Reduction(

@@ -60,8 +60,10 @@ def nearest(
         batch = _checks.check_batch(batch, h.shape[:-1], "x", "h")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
     cost = costs.resolve(cost)
-    h = None if h is None else h.expand(*batch, m)
-    return nearest_of(x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h, k, cost, backend)
+    if batch:
+        h = None if h is None else h.expand(*batch, m)
+        x, y = x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:])
+    return nearest_of(x, y, h, k, cost, backend)
 
 
 def nearest_of(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost, backend: str) -> tuple[Tensor, Tensor]:
@@ -125,7 +127,7 @@ def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         # Views, so that a tensor that stands for two arguments has a derivative in each.
         x, y, h = views = [None if t is None else t.view_as(t) for t in (x, y, h)]
         reduced = reference.reduced_costs(x, y, h, indices, spelling.read(ctx.text))  # type: ignore[arg-type]
-        wanted = [t for t, asked in zip(views, needed, strict=True) if asked]
+        wanted = [t for t, asked in zip(views, needed, strict=True) if asked and t is not None]
         grads = iter(torch.autograd.grad(reduced, wanted, grad, create_graph=further, allow_unused=True))
     return (*(next(grads) if asked else None for asked in needed), None, None, None)
 
