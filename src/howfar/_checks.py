@@ -1,7 +1,7 @@
 """Every check of user input, once: arrays become tensors, tensors become points and weights.
 
-Checks that look at values (finite, non-negative) are skipped while `torch.compile` traces,
-because a branch on data would break the graph.
+Checks that look at values (finite, non-negative) are skipped while `torch.compile` traces and under
+`torch.func.vmap`, because a branch on data would break the graph.
 """
 
 from __future__ import annotations
@@ -104,9 +104,35 @@ def compiling() -> bool:
     return bool(torch.compiler.is_compiling())
 
 
+def transformed() -> bool:
+    """Whether torch traces now, transforms (`torch.func`), or carries forward derivatives."""
+    return (
+        compiling()
+        or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch._C._get_tracing_state() is not None
+    )
+
+
 def unseen(tensor: Tensor) -> bool:
-    """Whether the values of this tensor cannot be looked at: it is traced, or on the meta device and has none."""
-    return compiling() or tensor.is_meta
+    """Whether the values of this tensor cannot be looked at: it is traced, mapped over, or without values of its own."""
+    return compiling() or tensor.is_meta or (torch._C._are_functorch_transforms_active() and _mapped(tensor))
+
+
+def _mapped(tensor: Tensor) -> bool:
+    """Whether `torch.func.vmap` holds the batch of this tensor, at whatever depth of transforms."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether every number is finite. A finite sum says so in one pass; one that overflows calls for the second look."""
+    total = (tensor.detach() if tensor.requires_grad else tensor).sum().item()
+    return math.isfinite(total) or bool(torch.isfinite(tensor).all())
 
 
 def _first(bad: Tensor, tensor: Tensor, name: str, digits: str = "") -> str:
@@ -148,14 +174,14 @@ def check_points(value: Any, name: str, *, finite: bool = True) -> Tensor:
 
 def check_finite(tensor: Tensor, name: str, fix: str = "Remove or fill such rows first.") -> None:
     """Raise on NaN or infinity, with the index of the first."""
-    if unseen(tensor) or bool(torch.isfinite(tensor).all()):
+    if unseen(tensor) or is_finite(tensor):
         return
     raise DomainError(complaint(name, "finite numbers", _first(~torch.isfinite(tensor), tensor, name), fix))
 
 
 def check_held(value: Tensor, unit: str = "distances") -> Tensor:
     """A distance of finite points; raise where it, or a sum on the way to it, is beyond its dtype."""
-    if not unseen(value) and not bool(torch.isfinite(value).all()):
+    if not unseen(value) and not is_finite(value):
         held = f"points whose {unit} {value.dtype} holds"
         raise DomainError(complaint("x", held, "an overflow", "Rescale the points, or pass them in a wider dtype."))
     return value
@@ -172,7 +198,7 @@ def check_potential(value: Any, name: str, x: Tensor, y: Tensor) -> Tensor:
             )
         )
     check_same_kind(x, h, "x", name)
-    if unseen(h) or bool(torch.isfinite(h).all()):
+    if unseen(h) or is_finite(h):
         return h
     bad = torch.isnan(h) | (h == torch.inf)
     if bool(bad.any()):
@@ -219,6 +245,8 @@ def check_same_kind(x: Tensor, y: Tensor, x_name: str, y_name: str) -> None:
 
 def check_batch(left: torch.Size, right: torch.Size, x_name: str, y_name: str) -> torch.Size:
     """The broadcast of two batch shapes."""
+    if left == right:
+        return left
     try:
         shape: torch.Size = torch.broadcast_shapes(left, right)
         return shape
@@ -296,7 +324,7 @@ def check_number(value: Any, name: str, *, least: float = -math.inf) -> float:
         number = float(value)
     except (TypeError, ValueError, RuntimeError):
         raise DomainError(complaint(name, "a number", repr(value), f"Pass {name} as a float.")) from None
-    if not math.isfinite(number):
+    if not -math.inf < number < math.inf:
         raise DomainError(complaint(name, "a finite number", repr(number), f"Pass {name} as a finite float."))
     if number < least:
         raise DomainError(complaint(name, f"a number >= {least:g}", f"{number:g}", f"Pass a larger {name}."))
@@ -323,7 +351,7 @@ def check_generator(value: Any, name: str = "generator") -> torch.Generator | No
 
 def check_choice(value: Any, name: str, known: Iterable[str]) -> str:
     """One of the known names."""
-    names = list(known)
+    names = tuple(known)
     if value in names:
         return str(value)
     raise unknown_name(name, value, names)

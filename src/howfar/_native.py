@@ -46,7 +46,10 @@ class Pairs(ctypes.Structure):
     """howfar_pairs of native/include/howfar.h: one call."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("x", "y", "h", "f", "v", "out", "averages", "indices", "scale", "factor")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("x", "y", "h", "f", "v", "out", "averages", "indices", "scale", "factor")
+        ),
         ("part", ctypes.POINTER(Part)),
         *((name, ctypes.c_int64) for name in ("batch", "n", "m", "d", "q", "k")),
         *((name, ctypes.c_int64) for name in ("x_step", "y_step", "h_step", "f_step", "v_step")),

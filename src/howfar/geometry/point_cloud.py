@@ -12,8 +12,7 @@ from howfar import ops
 from howfar.costs import Cost, SqEuclidean
 from howfar.geometry.protocol import Side
 from howfar.geometry.spatial_order import Order, spatial_order
-from howfar.ops import alternation
-from howfar.ops.soft_minimum import softmin_cost
+from howfar.ops import alternation, soft_minimum
 
 _SAMPLE = 256
 _SQUARED = SqEuclidean()
@@ -92,10 +91,16 @@ class PointCloud:
         assert self.orders is not None
         return self.orders[0].points(self.x), self.orders[1].points(self.y)
 
+    def _alike(self, h: Tensor, eps: Tensor) -> bool:
+        """Whether these have the batch axes and the dtype of the clouds, as those of a solver do: nothing to check."""
+        same = h.shape[:-1] == eps.shape == self.batch == self.y.shape[:-2]
+        return same and h.dtype == self.x.dtype == eps.dtype and not eps.requires_grad
+
     def softmin(self, h: Tensor, eps: Tensor, side: Side) -> Tensor:
         """-eps log sum exp((h - C) / eps) over the other side."""
         rows, columns, cost, own, other = self._arranged(side)
-        out = ops.softmin(rows, columns, other.numbers(h) if other else h, eps=eps, cost=cost, backend=self.backend)
+        softmin = soft_minimum.softmin_of if self._alike(h, eps) else ops.softmin
+        out = softmin(rows, columns, other.numbers(h) if other else h, eps=eps, cost=cost, backend=self.backend)
         return own.undone(out) if own else out
 
     def alternate(self, task: alternation.Weighing) -> alternation.Alternated | None:
@@ -115,7 +120,7 @@ class PointCloud:
         """The average of the cost under the same weights."""
         rows, columns, cost, own, other = self._arranged(side)
         h = other.numbers(h) if other else h
-        out = softmin_cost(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
+        out = soft_minimum.softmin_cost(rows, columns, h, eps=eps, cost=cost, backend=self.backend)
         return own.undone(out) if own else out
 
     def apply(self, w: Tensor, side: Side) -> Tensor:

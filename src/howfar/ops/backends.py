@@ -22,8 +22,11 @@ def choose(backend: str, op: str, device: torch.device, compiled: Callable[[], s
         device: where its tensors are.
         compiled: why the compiled CPU kernel cannot run it; None where it can. Asked on the CPU only.
     """
+    rehearsal = rehearsing.current()
+    if rehearsal is None and backend == "auto":
+        return "cpu" if device.type == "cpu" and compiled() is None else "reference"
     _checks.check_choice(backend, "backend", BACKENDS)
-    if (rehearsal := rehearsing.current()) is not None:
+    if rehearsal is not None:
         rehearsal.reasons = {name: why_not(name, op, device, compiled) or "" for name in BACKENDS[1:]}
     if backend == "auto":
         backend = "cpu" if device.type == "cpu" and compiled() is None else "reference"

@@ -229,12 +229,8 @@ def through_directions(x: Tensor, pulled: Tensor) -> Tensor:
 
 def why_not_these(*tensors: Tensor) -> str | None:
     """Why a kernel cannot take these tensors, whatever it computes; None where it can."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return "it cannot be traced"
-    if torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0:
-        return "it cannot be transformed by torch.func"
     for t in tensors:
-        if t.device.type != "cpu":
+        if not t.is_cpu:
             return f"it runs on cpu tensors and these are on {t.device}"
         if type(t) not in (Tensor, torch.nn.Parameter) or t.layout != torch.strided or t.is_neg():
             return f"it takes plain tensors, and this is a {type(t).__name__}"
@@ -295,7 +291,9 @@ def run(
     given = ("h", h, 1), ("f", f, 1), ("v", v, 2), ("left", left, 2), ("right", right, 2)
     for name, tensor, axes in given:
         if tensor is not None:
-            held[name] = flat(tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]), axes)
+            held[name] = flat(
+                tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]) if batch else tensor.to(dtype), axes
+            )
     size = dtype.itemsize
     addresses = {name: (tensor.data_ptr(), step) for name, (tensor, step) in held.items()}
     call = _native.Pairs(
@@ -379,6 +377,8 @@ def _run_ragged(
 def flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
     """The tensor dense, and the elements from one problem to the next: 0 where all of them share it."""
     batch = tensor.ndim - axes
+    if not batch:
+        return tensor.contiguous(), 0
     if all(tensor.stride(i) == 0 or tensor.shape[i] == 1 for i in range(batch)):
         return tensor[(0,) * batch].contiguous(), 0
     return tensor.contiguous(), tensor.shape[batch:].numel()

@@ -11,11 +11,16 @@ from torch import Tensor
 def working(*tensors: Tensor) -> tuple[tuple[Tensor, ...], torch.dtype]:
     """The tensors in at least float32, and the dtype that the result goes back to."""
     dtype = tensors[0].dtype
-    wide = torch.promote_types(dtype, torch.float32)
-    return tuple(t.to(wide) for t in tensors), dtype
+    if dtype in (torch.float32, torch.float64):
+        return tensors, dtype
+    return tuple(t.to(torch.float32) for t in tensors), dtype
+
+
+_AS_IT_IS = nullcontext()
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """A region whose products keep the dtype of their factors."""
-    available = torch.amp.is_autocast_available(device.type)
-    return torch.autocast(device.type, enabled=False) if available else nullcontext()
+    kind = device.type
+    active = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if active else _AS_IT_IS

@@ -7,13 +7,14 @@ second derivative differentiates that derivative, block by block, in the same wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from howfar import _checks
 from howfar._errors import DerivativeUnavailable
 from howfar.ops.precision import without_autocast
 
@@ -24,127 +25,142 @@ _MOST_PARTS = 256
 """A block of a derivative is at least this part of a block of values: shorter ones would be all overhead."""
 
 Rows = Callable[..., Tensor]
-Forward = Callable[..., tuple[Tensor, tuple[Tensor, ...]]]
-"""(keep, x, *others) -> the value, and where `keep` says that derivatives follow, what they can use of it."""
-Gradient = Callable[..., tuple[Tensor | None, ...] | None]
-"""(wanted, grad, inputs, kept) -> the vector-Jacobian product in the inputs wanted, or None to leave it to `rows`."""
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Blocks:
+    """A reduction in plain torch, cut into rows.
+
+    Attributes:
+        rows: a function of (x_block, *others), whose row i depends on x_i alone; plain differentiable torch.
+        axis: the axis of the result that runs over n, counted from the end.
+        held: about how many numbers the graph of `rows` holds for each pair.
+    """
+
     rows: Rows
     axis: int
-    block: int
-    derivative_block: int
-    forward: Forward | None = None
-    gradient: Gradient | None = None
+    held: int
 
-    def slices(self, n: int, block: int) -> list[slice]:
-        return [slice(start, min(start + block, n)) for start in range(0, n, block)]
+    def few(self, inputs: Sequence[Tensor]) -> bool:
+        """Whether the graph of all pairs at once may be held: it has derivatives of every order."""
+        x = inputs[0]
+        return x.shape[-2] * _pairs(inputs) * x.shape[-1] <= BLOCK_ELEMENTS // 2
+
+    def plain(self, *inputs: Tensor) -> Tensor:
+        """The value in operations that torch can trace and transform; a graph, where one is recorded, holds all pairs."""
+        x, *others = inputs
+        with without_autocast(x.device):
+            if self.few(inputs):
+                return self.rows(x, *others)
+            return torch.cat([self.rows(x[..., s, :], *others) for s in _cut(inputs, 1)], self.axis)
+
+    @torch.no_grad()
+    def value(self, *inputs: Tensor) -> Tensor:
+        """The value alone."""
+        x, *others = inputs
+        out: Tensor | None = None
+        with without_autocast(x.device):
+            # Parts that are kept while blocks come and go would split the holes that blocks leave in the heap.
+            for s in _cut(inputs, 1):
+                part = self.rows(x[..., s, :], *others)
+                if out is None:
+                    shape = list(part.shape)
+                    shape[self.axis] = x.shape[-2]
+                    out = part.new_empty(shape)
+                _rows(out, s, self.axis).copy_(part)
+        assert out is not None
+        return out
+
+    def gradient(self, wanted: Sequence[bool], grad: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The vector-Jacobian product in the inputs wanted."""
+        total = _Accumulator(inputs, wanted)
+        for s in _cut(inputs, self.held):
+            with torch.enable_grad(), without_autocast(grad.device):
+                leaves = _leaves(inputs, s, wanted)
+                out = self.rows(*leaves)
+                asked = _of(leaves, wanted)
+                grads = torch.autograd.grad(out, asked, _rows(grad, s, self.axis), allow_unused=True)
+            total.add(s, grads)
+        return total.sums
+
+    def second(
+        self, wanted: Sequence[bool], outer: Sequence[Tensor], grad: Tensor, inputs: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """The vector-Jacobian product, with `outer`, of `gradient` in (grad, *inputs)."""
+        everything = (True,) * len(inputs)
+        total = _Accumulator(inputs, everything)
+        by_grad = torch.zeros(grad.shape, dtype=grad.dtype, device=grad.device)
+        for s in _cut(inputs, self.held):
+            with torch.enable_grad(), without_autocast(grad.device):
+                leaves = _leaves(inputs, s, everything)
+                seed = _rows(grad, s, self.axis).detach().requires_grad_()
+                asked = _of(leaves, wanted)
+                first = torch.autograd.grad(self.rows(*leaves), asked, seed, create_graph=True, allow_unused=True)
+                terms = [
+                    (g * (o[..., s, :] if leaf is leaves[0] else o)).sum()
+                    for g, o, leaf in zip(first, outer, asked, strict=True)
+                    if g is not None and g.requires_grad
+                ]
+                if not terms:
+                    continue
+                second = torch.autograd.grad(torch.stack(terms).sum(), [seed, *leaves], allow_unused=True)
+            if second[0] is not None:
+                _rows(by_grad, s, self.axis).copy_(second[0])
+            total.add(s, second[1:])
+        return [by_grad, *total.sums]
+
+    def second_at_once(
+        self, wanted: Sequence[bool], outer: Sequence[Tensor], grad: Tensor, inputs: Sequence[Tensor]
+    ) -> list[Tensor | None]:
+        """As `second`, of few pairs: in one graph, which has derivatives of every order; None where there is none."""
+        further = torch.is_grad_enabled()
+        with torch.enable_grad(), without_autocast(grad.device):
+            seed, *views = (t.view_as(t) for t in (grad, *inputs))
+            asked = _of(views, wanted)
+            first = torch.autograd.grad(self.rows(*views), asked, seed, create_graph=True, allow_unused=True)
+            pairs = [(g, o) for g, o in zip(first, outer, strict=True) if g is not None and g.requires_grad]
+            origins = [t for t in (seed, *views) if t.requires_grad]
+            if not pairs or not origins:
+                return [None] * (1 + len(inputs))
+            tops, weights = zip(*pairs, strict=True)
+            second = iter(torch.autograd.grad(tops, origins, weights, create_graph=further, allow_unused=True))
+            return [next(second) if t.requires_grad else None for t in (seed, *views)]
 
 
-def by_rows(
-    rows: Rows,
-    x: Tensor,
-    *others: Tensor,
-    out_axis: int,
-    m: int,
-    held: int,
-    closed: bool = True,
-    forward: Forward | None = None,
-    gradient: Gradient | None = None,
-    insist: bool = False,
-) -> Tensor:
-    """`rows(x, *others)`, evaluated on blocks of the rows of x.
+def by_rows(blocks: Blocks, *inputs: Tensor, closed: bool = True) -> Tensor:
+    """The reduction with its derivatives, for a formula that only Python knows.
 
     Args:
-        rows: a function of (x_block, *others), whose row i depends on x_i alone; plain differentiable torch.
-        x: (..., n, d).
-        others: every other differentiable input, used whole by each block.
-        out_axis: the axis of the result that runs over n, counted from the end.
-        m: how many columns each row reduces over.
-        held: about how many numbers the graph of `rows` holds for each pair.
+        blocks: the reduction.
+        inputs: x (..., n, d), then every other differentiable input, used whole by each block.
         closed: whether `rows` depends on its arguments alone. Other parameters would not be reached by a derivative
             that evaluates blocks again, so their blocks are evaluated once and kept for it.
-        forward: another way to the value of all rows. Few pairs whose derivatives are wanted do without it, as the
-            graph of `rows` has derivatives of every order.
-        gradient: another way to the first derivative, after `forward`; the second differentiates `rows`.
-        insist: whether `forward` is taken for few pairs too.
     """
-    if forward is not None and not (torch.is_grad_enabled() and any(t.requires_grad for t in (x, *others))):
-        with without_autocast(x.device), torch.no_grad():
-            return forward(False, x, *others)[0]
-    rows = _precise(rows)
-    batch = x.shape[:-2].numel()
-    pairs = max(1, batch * m)
-    block = max(1, BLOCK_ELEMENTS // pairs)
-    few = x.shape[-2] * pairs * x.shape[-1] <= BLOCK_ELEMENTS // 2
-    if few and not (insist and forward is not None):
-        value = rows(x, *others)
-        if forward is None:
-            return value
-        with without_autocast(x.device), torch.no_grad():
-            number = forward(False, x, *others)[0]
-        return with_number(value, number)
-    if not closed:
-        return torch.cat([rows(x[..., s : s + block, :], *others) for s in range(0, x.shape[-2], block)], out_axis)
-    derivative_block = max(1, block // min(held, _MOST_PARTS))
-    plan = _Plan(rows, out_axis, block, derivative_block, forward, gradient)
-    out: Tensor = _Streamed.apply(plan, x, *others)  # type: ignore[no-untyped-call]
+    if not closed or blocks.few(inputs) or _checks.transformed():
+        return blocks.plain(*inputs)
+    out: Tensor = _Streamed.apply(blocks, *inputs)  # type: ignore[no-untyped-call]
     return out
 
 
-def with_number(value: Tensor, number: Tensor) -> Tensor:
-    """`number`, with the derivatives of `value`: what is returned does not depend on who wants a derivative."""
-    out: Tensor = _WithNumber.apply(value, number)  # type: ignore[no-untyped-call]
-    return out
-
-
-class _WithNumber(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, number: Tensor) -> Tensor:  # noqa: ARG004
-        return number.view_as(number)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
-        return grad, None
-
-
-def _precise(rows: Rows) -> Rows:
-    def precise(x: Tensor, *others: Tensor) -> Tensor:
-        with without_autocast(x.device):
-            return rows(x, *others)
-
-    return precise
+def no_third_derivative() -> DerivativeUnavailable:
+    """The error where derivatives end."""
+    return DerivativeUnavailable(
+        "a reduction in blocks: third derivatives are not available, as blocks are evaluated again for two. "
+        "Use fewer points, whose pairs are held at once, or differentiate numerically."
+    )
 
 
 class _Streamed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, x: Tensor, *others: Tensor) -> Tensor:
-        ctx.plan = plan
-        if plan.forward is not None:
-            with without_autocast(x.device):
-                value, kept = plan.forward(True, x, *others)
-            ctx.save_for_backward(x, *others, *kept)
-            return value
-        ctx.save_for_backward(x, *others)
-        # Parts that are kept while blocks come and go would split the holes that blocks leave in the heap.
-        out: Tensor | None = None
-        with torch.no_grad():
-            for s in plan.slices(x.shape[-2], plan.block):
-                part = plan.rows(x[..., s, :], *others)
-                if out is None:
-                    shape = list(part.shape)
-                    shape[plan.axis] = x.shape[-2]
-                    out = part.new_empty(shape)
-                _rows(out, s, plan.axis).copy_(part)
-        assert out is not None
-        return out
+    def forward(ctx: Any, blocks: Blocks, *inputs: Tensor) -> Tensor:
+        ctx.blocks = blocks
+        ctx.save_for_backward(*inputs)
+        return blocks.value(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         wanted = tuple(ctx.needs_input_grad[1:])
-        grads = iter(_StreamedGradient.apply(ctx.plan, wanted, grad, *ctx.saved_tensors))  # type: ignore[no-untyped-call]
+        grads = iter(_StreamedGradient.apply(ctx.blocks, wanted, grad, *ctx.saved_tensors))  # type: ignore[no-untyped-call]
         return (None, *(next(grads) if needed else None for needed in wanted))
 
 
@@ -152,53 +168,18 @@ class _StreamedGradient(torch.autograd.Function):
     """The vector-Jacobian product of `_Streamed`, itself a streamed function of (grad, x, *others)."""
 
     @staticmethod
-    def forward(ctx: Any, plan: _Plan, wanted: tuple[bool, ...], grad: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
-        ctx.plan, ctx.wanted, ctx.kept = plan, wanted, len(saved) - len(wanted)
-        inputs, kept = saved[: len(wanted)], saved[len(wanted) :]
+    def forward(
+        ctx: Any, blocks: Blocks, wanted: tuple[bool, ...], grad: Tensor, *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.blocks, ctx.wanted = blocks, wanted
         ctx.save_for_backward(grad, *inputs)
-        if plan.gradient is not None:
-            with without_autocast(grad.device):
-                found = plan.gradient(wanted, grad, inputs, kept)
-            if found is not None:
-                return tuple(t for t in found if t is not None)
-        total = _Accumulator(inputs, wanted)
-        for s in plan.slices(inputs[0].shape[-2], plan.derivative_block):
-            with torch.enable_grad():
-                leaves = _leaves(inputs, s, wanted)
-                out = plan.rows(*leaves)
-                asked = [leaf for leaf, needed in zip(leaves, wanted, strict=True) if needed]
-                grads = torch.autograd.grad(out, asked, _rows(grad, s, plan.axis), allow_unused=True)
-            total.add(s, grads)
-        return total.tensors()
+        return tuple(blocks.gradient(wanted, grad, inputs))
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        plan, wanted = ctx.plan, ctx.wanted
         grad, *inputs = ctx.saved_tensors
-        everything = (True,) * len(inputs)
-        total = _Accumulator(inputs, everything)
-        grad_parts: list[Tensor] = []
-        for s in plan.slices(inputs[0].shape[-2], plan.derivative_block):
-            with torch.enable_grad():
-                leaves = _leaves(inputs, s, everything)
-                seed = _rows(grad, s, plan.axis).detach().requires_grad_()
-                out = plan.rows(*leaves)
-                asked = [leaf for leaf, needed in zip(leaves, wanted, strict=True) if needed]
-                first = torch.autograd.grad(out, asked, seed, create_graph=True, allow_unused=True)
-                terms = [
-                    (g * (o[..., s, :] if leaf is leaves[0] else o)).sum()
-                    for g, o, leaf in zip(first, outer, asked, strict=True)
-                    if g is not None and g.requires_grad
-                ]
-                if not terms:
-                    grad_parts.append(torch.zeros_like(seed))
-                    continue
-                second = torch.autograd.grad(torch.stack(terms).sum(), [seed, *leaves], allow_unused=True)
-            grad_parts.append(torch.zeros_like(seed) if second[0] is None else second[0])
-            total.add(s, second[1:])
-        last = torch.cat(grad_parts, plan.axis), *total.tensors()
-        seconds = (_Last.apply(t, grad, *inputs, *outer) for t in last)  # type: ignore[no-untyped-call]
-        return (None, None, *seconds, *(None for _ in range(ctx.kept)))
+        last = ctx.blocks.second(ctx.wanted, outer, grad, inputs)
+        return (None, None, *(_Last.apply(t, grad, *inputs, *outer) for t in last))  # type: ignore[no-untyped-call]
 
 
 class _Last(torch.autograd.Function):
@@ -210,36 +191,46 @@ class _Last(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ARG004
-        raise DerivativeUnavailable(
-            "a reduction in blocks: third derivatives are not available, as blocks are evaluated again for two. "
-            "Use fewer points, whose pairs are held at once, or differentiate numerically."
-        )
+        raise no_third_derivative()
 
 
 class _Accumulator:
     """Gradients of the row input, block by block, and of the shared inputs, summed over blocks."""
 
-    def __init__(self, inputs: tuple[Tensor, ...] | list[Tensor], wanted: tuple[bool, ...]) -> None:
-        self._sums = [torch.zeros_like(t) for t, needed in zip(inputs, wanted, strict=True) if needed]
+    def __init__(self, inputs: Sequence[Tensor], wanted: Sequence[bool]) -> None:
+        self.sums = [torch.zeros(t.shape, dtype=t.dtype, device=t.device) for t in _of(inputs, wanted)]
         self._first_is_rows = wanted[0]
 
-    def add(self, rows: slice, grads: tuple[Tensor | None, ...]) -> None:
+    def add(self, rows: slice, grads: Sequence[Tensor | None]) -> None:
         for k, g in enumerate(grads):
             if g is None:
                 continue
             if k == 0 and self._first_is_rows:
-                self._sums[0][..., rows, :] = g
+                self.sums[0][..., rows, :] = g
             else:
-                self._sums[k] += g
+                self.sums[k] += g
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        return tuple(self._sums)
+
+def _pairs(inputs: Sequence[Tensor]) -> int:
+    """Of one row, over the batch."""
+    x, y = inputs[:2]
+    return max(1, x.shape[:-2].numel() * y.shape[-2])
+
+
+def _cut(inputs: Sequence[Tensor], held: int) -> list[slice]:
+    n, block = inputs[0].shape[-2], max(1, BLOCK_ELEMENTS // _pairs(inputs))
+    block = max(1, block // min(held, _MOST_PARTS))
+    return [slice(start, min(start + block, n)) for start in range(0, n, block)]
+
+
+def _of(tensors: Sequence[Tensor], wanted: Sequence[bool]) -> list[Tensor]:
+    return [t for t, needed in zip(tensors, wanted, strict=True) if needed]
 
 
 def _rows(tensor: Tensor, rows: slice, axis: int) -> Tensor:
     return tensor[..., rows] if axis == -1 else tensor[..., rows, :]
 
 
-def _leaves(inputs: tuple[Tensor, ...] | list[Tensor], rows: slice, wanted: tuple[bool, ...]) -> list[Tensor]:
+def _leaves(inputs: Sequence[Tensor], rows: slice, wanted: Sequence[bool]) -> list[Tensor]:
     x, *others = inputs
     return [t.detach().requires_grad_(needed) for t, needed in zip((x[..., rows, :], *others), wanted, strict=True)]

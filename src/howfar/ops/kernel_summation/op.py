@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from howfar import _checks, costs, kernels
-from howfar._errors import ShapeError, complaint
+from howfar._errors import DomainError, ShapeError, complaint
 from howfar.ops import backends, ragged
 from howfar.ops.kernel_summation import cpu, reference
 from howfar.ops.precision import working
-from howfar.ops.streaming import by_rows
+from howfar.ops.reduction import Formula, Reduction
+from howfar.ops.spelling import Summand
 
 
 def kernel_sum(
@@ -72,25 +74,41 @@ def kernel_sum(
     batch = _checks.check_batch(batch, w.shape[:-2], "x", "w")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
     summand = kernel if isinstance(kernel, costs.Cost | kernels.Stack) else kernels.resolve(kernel)
-    (x, y, w), dtype = working(
-        x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), w.expand(*batch, *w.shape[-2:])
-    )
-    rows = lambda xb, yb, wb: reference.kernel_sum(xb, yb, wb, summand)
-    closed = summand.batched if isinstance(summand, costs.Cost) else True
-    held = summand.held(x.shape[-1])
-    native: dict[str, Any] = {}
-    reason = lambda: cpu.why_unavailable(summand, x, y, w)
-    if backends.choose(backend, "kernel_sum", x.device, reason) == "cpu":
-        forward = lambda keep, x, y, w: cpu.forward(keep, x, y, w, summand)
-        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient(wanted, grad, inputs, summand)
-        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
-    out = by_rows(rows, x, y, w, out_axis=-2, m=m, held=held, closed=closed, **native).to(dtype)
+    if batch:
+        x, y, w = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, w))
+    out = kernel_sum_of(x, y, w, summand, backend)
     return out if columns else out.squeeze(-1)
 
 
-def _ragged(
-    x: Any, y: Any, w: Any, kernel: str | kernels.Kernel | costs.Cost, backend: str, offsets: tuple[Any, Any]
-) -> Tensor:
+def kernel_sum_of(x: Tensor, y: Tensor, w: Tensor, summand: Summand, backend: str) -> Tensor:
+    """`kernel_sum` of tensors of one batch shape that were checked, w in columns."""
+    (x, y, w), dtype = working(x, y, w)
+    return _KERNEL_SUM(x, y, w, summand=summand, backend=backend).to(dtype)
+
+
+def _shape(inputs: Sequence[Tensor], summand: Summand) -> tuple[int, ...]:
+    x, _, w = inputs
+    stacked = (len(summand.kernels),) if isinstance(summand, kernels.Stack) else ()
+    return (*x.shape[:-2], *stacked, x.shape[-2], w.shape[-1])
+
+
+_KERNEL_SUM = Reduction(
+    Formula(
+        "kernel_sum",
+        ("x", "y", "w"),
+        "bandwidths",
+        "kernel",
+        axis=-2,
+        shape=_shape,
+        rows=lambda x, y, w, _bandwidths, kernel: reference.kernel_sum(x, y, w, kernel),
+        why=cpu.why_unavailable,
+        forward=lambda keep, x, y, w, _bandwidths, kernel: cpu.forward(keep, x, y, w, kernel),
+        gradient=lambda wanted, grad, inputs, _kept, _bandwidths, kernel: cpu.gradient(wanted, grad, inputs, kernel),
+    )
+)
+
+
+def _ragged(x: Any, y: Any, w: Any, kernel: str | Summand, backend: str, offsets: tuple[Any, Any]) -> Tensor:
     x, y, w = _checks.check_points(x, "x"), _checks.check_points(y, "y"), _checks.as_tensor(w, "w")
     _checks.check_same_space(x, y)
     checked = ragged.check_offsets(offsets, x, y)
@@ -100,5 +118,8 @@ def _ragged(
             "Concatenate the weights: torch.cat(weights).",
         )
         raise ShapeError(complaint("w", expected, f"{tuple(w.shape)}", fix))
+    if isinstance(kernel, kernels.Stack):
+        got, fix = f"a stack of {len(kernel.kernels)}", "Call it once for each of them."
+        raise DomainError(complaint("kernel", "one kernel, or a sum of kernels, beside offsets", got, fix))
     each = lambda _, x, y, w: kernel_sum(x, y, w, kernel=kernel, backend=backend)
     return ragged.solve(each, checked, x, y, w)

@@ -50,6 +50,6 @@ def nearest(
     if h is not None and clouds.factor != 1:
         h = h.to(clouds.x.dtype) / clouds.factor
     batch = clouds.x.shape[:-2]
-    values, indices = compiled.run("nearest", clouds, scale=torch.ones(batch, dtype=torch.float64), h=h, k=k)
+    values, indices = compiled.run("nearest", clouds, scale=clouds.x.new_ones(batch, dtype=torch.float64), h=h, k=k)
     assert indices is not None
     return (values * clouds.factor if clouds.factor != 1 else values).to(x.dtype), indices

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from howfar import _checks, costs
 from howfar._errors import ShapeError, complaint
-from howfar.ops import backends, ragged, streaming
+from howfar.ops import backends, library, ragged, spelling, streaming
 from howfar.ops.nearest_neighbors import cpu, reference
 from howfar.ops.precision import without_autocast, working
 
@@ -57,23 +57,47 @@ def nearest(
     k = _checks.check_count(k, "k")
     if k > m:
         raise ShapeError(complaint("k", f"at most {m}, the number of points of y", str(k), "Pass a smaller k."))
-    flat = h is None
-    h = x.new_zeros(m) if h is None else _checks.check_potential(h, "h", x, y)
-    batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
+    if h is not None:
+        h = _checks.check_potential(h, "h", x, y)
+    batch = _checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y")
+    if h is not None:
+        batch = _checks.check_batch(batch, h.shape[:-1], "x", "h")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
     cost = costs.resolve(cost)
-    (x, y, h), dtype = working(x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, m))
-    reason = lambda: cpu.why_unavailable(cost, k, x, y, h)
-    native = backends.choose(backend, "nearest", x.device, reason) == "cpu"
-    with without_autocast(x.device):
-        if native:
-            values, indices = cpu.nearest(x.detach(), y.detach(), None if flat else h.detach(), k, cost)
-        else:
-            values, indices = _blocks(x.detach(), y.detach(), h.detach(), k, cost)
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
-            reduced = reference.reduced_costs(x, y, h, indices, cost)
-            values = streaming.with_number(reduced, values) if native else reduced
+    if batch:
+        h = None if h is None else h.expand(*batch, m)
+        x, y = x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:])
+    return nearest_of(x, y, h, k, cost, backend)
+
+
+def nearest_of(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost, backend: str) -> tuple[Tensor, Tensor]:
+    """`nearest` of tensors of one batch shape that were checked."""
+    dtype = x.dtype
+    if h is None:
+        (x, y), _ = working(x, y)
+    else:
+        (x, y, h), _ = working(x, y, h)
+    text = spelling.spell(cost, [])
+    transformed = torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    if text is not None and not transformed:
+        values, indices = _NEAREST(x, y, h, k, text, backend)
+        return values.to(dtype), indices
+    constants = (x.detach(), y.detach(), None if h is None else h.detach())
+    values, indices = (
+        _NEAREST(*constants, k, text, backend) if text is not None else _found(*constants, k, cost, backend)
+    )
+    if transformed or (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, y, h))):
+        with without_autocast(x.device):
+            values = reference.reduced_costs(x, y, h, indices, cost)
     return values.to(dtype), indices
+
+
+def _found(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost, backend: str) -> tuple[Tensor, Tensor]:
+    tensors = (x, y) if h is None else (x, y, h)
+    with without_autocast(x.device):
+        if backends.choose(backend, "nearest", x.device, lambda: cpu.why_unavailable(cost, k, *tensors)) == "cpu":
+            return cpu.nearest(x, y, h, k, cost)
+        return _blocks(x, y, h, k, cost)
 
 
 def _ragged(x: Any, y: Any, h: Any, k: int, cost: Any, backend: str, offsets: Any) -> tuple[Tensor, Tensor]:
@@ -99,7 +123,8 @@ def _ragged(x: Any, y: Any, h: Any, k: int, cost: Any, backend: str, offsets: An
         values, indices = cpu.nearest(x.detach(), y.detach(), None if flat else h.detach(), k, ground, offsets)
         indices = indices + offsets[1][:-1].repeat_interleave(offsets[0].diff()).unsqueeze(-1)
         if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)):
-            values = streaming.with_number(reference.reduced_costs(x, y, h, indices, ground), values)
+            reduced = reference.reduced_costs(x, y, h, indices, ground)
+            values = values + torch.where(torch.isfinite(reduced), reduced - reduced.detach(), 0)
         return values.to(dtype), indices
     found: list[Tensor] = []
 
@@ -113,11 +138,52 @@ def _ragged(x: Any, y: Any, h: Any, k: int, cost: Any, backend: str, offsets: An
 
 
 @torch.no_grad()
-def _blocks(x: Tensor, y: Tensor, h: Tensor, k: int, cost: costs.Cost) -> tuple[Tensor, Tensor]:
+def _blocks(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost) -> tuple[Tensor, Tensor]:
+    rows = max(1, streaming.BLOCK_ELEMENTS // max(1, x.shape[:-2].numel() * y.shape[-2]))
+    if _checks.transformed():
+        # A buffer would not have the axes of the transform.
+        parts = [reference.nearest(part, y, h, k, cost) for part in x.split(rows, -2)]
+        return torch.cat([v for v, _ in parts], -2), torch.cat([i for _, i in parts], -2)
     shape = (*x.shape[:-1], k)
     values, indices = x.new_empty(shape), torch.empty(shape, dtype=torch.int64, device=x.device)
-    rows = max(1, streaming.BLOCK_ELEMENTS // max(1, x.shape[:-2].numel() * y.shape[-2]))
     for start in range(0, x.shape[-2], rows):
         s = slice(start, start + rows)
         values[..., s, :], indices[..., s, :] = reference.nearest(x[..., s, :], y, h, k, cost)
     return values, indices
+
+
+def _call(x: Tensor, y: Tensor, h: Tensor | None, k: int, text: str, backend: str) -> tuple[Tensor, Tensor]:
+    return _found(x, y, h, k, spelling.read(text), backend)  # type: ignore[arg-type]
+
+
+def _shape(x: Tensor, y: Tensor, h: Tensor | None, k: int, *_: str) -> tuple[Tensor, Tensor]:  # noqa: ARG001
+    shape = (*x.shape[:-1], k)
+    return x.new_empty(shape), x.new_empty(shape, dtype=torch.int64)
+
+
+def _remember(ctx: Any, arguments: tuple[Any, ...], result: Any) -> None:
+    *inputs, _, ctx.text, _ = arguments
+    ctx.mark_non_differentiable(result[1])
+    ctx.save_for_backward(*inputs, result[1])
+
+
+def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    """The derivative at the indices found, in a graph of these few pairs: it has derivatives of every order."""
+    x, y, h, indices = ctx.saved_tensors
+    needed, further = ctx.needs_input_grad[1:4], torch.is_grad_enabled()
+    with torch.enable_grad(), without_autocast(grad.device):
+        # Views, so that a tensor that stands for two arguments has a derivative in each.
+        x, y, h = views = [None if t is None else t.view_as(t) for t in (x, y, h)]
+        reduced = reference.reduced_costs(x, y, h, indices, spelling.read(ctx.text))  # type: ignore[arg-type]
+        wanted = [t for t, asked in zip(views, needed, strict=True) if asked and t is not None]
+        grads = iter(torch.autograd.grad(reduced, wanted, grad, create_graph=further, allow_unused=True))
+    return (*(next(grads) if asked else None for asked in needed), None, None, None)
+
+
+_NEAREST = library.define(
+    "nearest(Tensor x, Tensor y, Tensor? h, int k, str cost, str backend) -> (Tensor, Tensor)",
+    _call,
+    _shape,
+    _remember,
+    _backward,
+)

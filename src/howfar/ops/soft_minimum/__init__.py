@@ -5,3 +5,4 @@ from howfar.ops.soft_minimum.op import check_eps as check_eps
 from howfar.ops.soft_minimum.op import softmin as softmin
 from howfar.ops.soft_minimum.op import softmin_apply as softmin_apply
 from howfar.ops.soft_minimum.op import softmin_cost as softmin_cost
+from howfar.ops.soft_minimum.op import softmin_of as softmin_of

@@ -184,7 +184,9 @@ def _pulled(
 def _arranged(x: Tensor, y: Tensor, eps: Tensor, cost: Cost, offsets: Offsets | None, *, wide: bool = False) -> Clouds:
     base = compiled.base_of(cost)
     assert isinstance(base, Base)
-    return replace(compiled.arrange(base, x, y, 1 / float(eps.min()), wide=wide), offsets=offsets)
+    return replace(
+        compiled.arrange(base, x, y, 1 / (float(eps.min()) if eps.ndim else eps.item()), wide=wide), offsets=offsets
+    )
 
 
 def _centre(clouds: Clouds) -> Tensor:
@@ -205,7 +207,8 @@ def _gibbs(clouds: Clouds, f: Tensor, h: Tensor, v: Tensor, eps: Tensor, *, slop
 
 
 def _scale(clouds: Clouds, eps: Tensor) -> Tensor:
-    return clouds.factor / eps.double()
+    scale = eps.double().reciprocal()
+    return scale if clouds.factor == 1 else scale * clouds.factor
 
 
 def _with_points(weights: Tensor, points: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from howfar import _checks, costs
 from howfar._errors import DomainError, ShapeError, complaint
 from howfar.ops import backends, ragged
 from howfar.ops.precision import working
+from howfar.ops.reduction import Formula, Reduction
 from howfar.ops.soft_minimum import cpu, reference
-from howfar.ops.streaming import by_rows
 
 CostLike = str | costs.Cost | Callable[[Tensor, Tensor], Tensor]
 
@@ -56,14 +56,13 @@ def softmin(
     if offsets is not None:
         return _ragged(x, y, h, eps, cost, backend, offsets)
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    return softmin_of(x, y, h, eps, cost, backend)
+
+
+def softmin_of(x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: costs.Cost, backend: str) -> Tensor:
+    """`softmin` of tensors of one batch shape that were checked."""
     (x, y, h), dtype = working(x, y, h)
-    rows = lambda xb, yb, hb: reference.softmin(xb, yb, hb, eps.to(xb.dtype), cost)
-    native: dict[str, Any] = {}
-    if _chosen(backend, cost, x, y, h) == "cpu":
-        forward = lambda keep, x, y, h: cpu.forward(keep, x, y, h, eps, cost)
-        gradient = lambda wanted, grad, inputs, kept: cpu.gradient(wanted, grad, inputs, kept, eps, cost)
-        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
-    return _run(rows, cost, x, y, h, out_axis=-1, **native).to(dtype)
+    return _SOFTMIN(x, y, h, constants=eps, summand=cost, backend=backend).to(dtype)
 
 
 def softmin_apply(
@@ -102,14 +101,15 @@ def softmin_apply(
     batch = _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
     x, y, v = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, v))
     h, eps = h.expand(*batch, h.shape[-1]), eps.expand(batch)
+    return softmin_apply_of(x, y, h, v, eps, cost, backend)
+
+
+def softmin_apply_of(
+    x: Tensor, y: Tensor, h: Tensor, v: Tensor, eps: Tensor, cost: costs.Cost, backend: str
+) -> tuple[Tensor, Tensor]:
+    """`softmin_apply` of tensors of one batch shape that were checked."""
     (x, y, h, v), dtype = working(x, y, h, v)
-    rows = lambda xb, yb, hb, vb: reference.softmin_apply(xb, yb, hb, vb, eps.to(xb.dtype), cost)
-    native: dict[str, Any] = {}
-    if _chosen(backend, cost, x, y, h, v) == "cpu":
-        forward = lambda _keep, x, y, h, v: (cpu.softmin_apply(x, y, h, v, eps, cost), ())
-        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient_apply(wanted, grad, inputs, eps, cost)
-        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
-    out = _run(rows, cost, x, y, h, v, out_axis=-2, **native).to(dtype)
+    out = _SOFTMIN_APPLY(x, y, h, v, constants=eps, summand=cost, backend=backend).to(dtype)
     return out[..., 0], out[..., 1:]
 
 
@@ -118,14 +118,58 @@ def softmin_cost(
 ) -> Tensor:  # (..., n)
     """The average of the cost c_ij itself under the weights exp((h_j - c_ij) / eps); arguments as in `softmin`."""
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    return softmin_cost_of(x, y, h, eps, cost, backend)
+
+
+def softmin_cost_of(x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: costs.Cost, backend: str) -> Tensor:
+    """`softmin_cost` of tensors of one batch shape that were checked."""
     (x, y, h), dtype = working(x, y, h)
-    rows = lambda xb, yb, hb: reference.softmin_cost(xb, yb, hb, eps.to(xb.dtype), cost)
-    native: dict[str, Any] = {}
-    if _chosen(backend, cost, x, y, h) == "cpu":
-        forward = lambda _keep, x, y, h: (cpu.softmin_cost(x, y, h, eps, cost), ())
-        gradient = lambda wanted, grad, inputs, _kept: cpu.gradient_cost(wanted, grad, inputs, eps, cost)
-        native = {"forward": forward, "gradient": gradient, "insist": backend == "cpu"}
-    return _run(rows, cost, x, y, h, out_axis=-1, **native).to(dtype)
+    return _SOFTMIN_COST(x, y, h, constants=eps, summand=cost, backend=backend).to(dtype)
+
+
+_SOFTMIN = Reduction(
+    Formula(
+        "softmin",
+        ("x", "y", "h"),
+        "eps",
+        "cost",
+        axis=-1,
+        shape=lambda inputs, _cost: inputs[0].shape[:-1],
+        rows=lambda x, y, h, eps, cost: reference.softmin(x, y, h, eps.to(x.dtype), cost),
+        why=cpu.why_unavailable,
+        forward=cpu.forward,
+        gradient=cpu.gradient,
+        keeps=True,
+    )
+)
+_SOFTMIN_APPLY = Reduction(
+    Formula(
+        "softmin_apply",
+        ("x", "y", "h", "v"),
+        "eps",
+        "cost",
+        axis=-2,
+        shape=lambda inputs, _cost: (*inputs[0].shape[:-1], 1 + inputs[3].shape[-1]),
+        rows=lambda x, y, h, v, eps, cost: reference.softmin_apply(x, y, h, v, eps.to(x.dtype), cost),
+        why=cpu.why_unavailable,
+        forward=lambda _keep, *arguments: (cpu.softmin_apply(*arguments), ()),
+        gradient=lambda wanted, grad, inputs, _kept, eps, cost: cpu.gradient_apply(wanted, grad, inputs, eps, cost),
+    )
+)
+_SOFTMIN_COST = Reduction(
+    Formula(
+        "softmin_cost",
+        ("x", "y", "h"),
+        "eps",
+        "cost",
+        axis=-1,
+        shape=lambda inputs, _cost: inputs[0].shape[:-1],
+        rows=lambda x, y, h, eps, cost: reference.softmin_cost(x, y, h, eps.to(x.dtype), cost),
+        why=cpu.why_unavailable,
+        forward=lambda _keep, *arguments: (cpu.softmin_cost(*arguments), ()),
+        gradient=lambda wanted, grad, inputs, _kept, eps, cost: cpu.gradient_cost(wanted, grad, inputs, eps, cost),
+    )
+)
 
 
 def _ragged(x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend: str, offsets: Any) -> Tensor:
@@ -148,13 +192,6 @@ def _ragged(x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend
     return ragged.solve(each, offsets, x, y, h, native=native).to(dtype)
 
 
-def _run(
-    rows: Callable[..., Tensor], cost: costs.Cost, x: Tensor, *others: Tensor, out_axis: int, **native: Any
-) -> Tensor:
-    held, m = cost.held(x.shape[-1]), others[0].shape[-2]
-    return by_rows(rows, x, *others, out_axis=out_axis, m=m, held=held, closed=cost.batched, **native)
-
-
 def _chosen(backend: str, cost: costs.Cost, *tensors: Tensor) -> str:
     return backends.choose(backend, "softmin", tensors[0].device, lambda: cpu.why_unavailable(cost, *tensors))
 
@@ -167,13 +204,10 @@ def _checked(
     h = _checks.check_potential(h, "h", x, y)
     batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
-    return (
-        x.expand(*batch, *x.shape[-2:]),
-        y.expand(*batch, *y.shape[-2:]),
-        h.expand(*batch, h.shape[-1]),
-        check_eps(eps, batch, x),
-        costs.resolve(cost),
-    )
+    strength = check_eps(eps, batch, x)
+    if batch:
+        x, y, h = x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, h.shape[-1])
+    return x, y, h, strength, costs.resolve(cost)
 
 
 def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
@@ -185,13 +219,14 @@ def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
         least = None if _checks.unseen(strength) else strength.min().item()
     else:
         least = _checks.check_positive(eps, "eps", unit="in units of the cost")
-        strength = like.new_tensor(least, dtype=dtype)
+        strength = torch.full((), least, dtype=dtype, device=like.device)
     if least is not None and least < torch.finfo(dtype).tiny:
         fix = "Pass a larger eps." if least <= 0 or dtype is torch.float64 else "Pass a larger eps, or float64 points."
         bound = "0 (in units of the cost)" if least <= 0 else f"{torch.finfo(dtype).tiny:.3g}, for {dtype}"
         raise DomainError(complaint("eps", f"a number > {bound}", f"{least:g}", fix))
     try:
-        return strength.to(dtype).expand(batch)
+        strength = strength.to(dtype)
+        return strength if strength.shape == batch else strength.expand(batch)
     except RuntimeError:
         raise ShapeError(
             complaint(

@@ -1,0 +1,51 @@
+"""What a call pays beside its kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from op_cases import clouds, potential
+
+from howfar import _native, kernels, ops
+
+GAUSSIAN = kernels.Gaussian(1.0)
+OPS: dict[str, Callable[..., Any]] = {
+    "softmin": lambda x, y, h: ops.softmin(x, y, h, eps=0.1),
+    "kernel_sum": lambda x, y, h: ops.kernel_sum(x, y, h, kernel=GAUSSIAN),
+    "nearest": lambda x, y, h: ops.nearest(x, y, h),
+}
+
+
+def microseconds(call: Callable[[], Any]) -> float:
+    """The best mean of ten calls: other processes make the rest slower, never faster."""
+    best = float("inf")
+    for _ in range(400):
+        start = time.perf_counter()
+        for _ in range(10):
+            call()
+        best = min(best, (time.perf_counter() - start) / 10)
+    return 1e6 * best
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_native.why_no_kernels() is not None, reason="no compiled kernels here")
+@pytest.mark.parametrize("name", OPS)
+def test_a_tiny_call_is_cheap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = (*clouds(32, 32, 3, dtype=torch.float32), potential(32, dtype=torch.float32))
+    call = lambda: OPS[name](*inputs)
+    whole = microseconds(call)
+    alone: list[float] = []
+
+    def timed(kernel: str, single: bool, pairs: _native.Pairs) -> None:
+        function = getattr(_native.library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")
+        alone.append(microseconds(lambda: function(ctypes.byref(pairs))))
+
+    monkeypatch.setattr(_native, "call", timed)
+    call()
+    print(f"\n{name}: {whole:.1f} us, of which the kernel {sum(alone):.1f} us")  # noqa: T201
+    assert whole - sum(alone) < 120
