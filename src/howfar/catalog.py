@@ -87,7 +87,6 @@ _ROWS = (
         "entropic transport, debiased: a smooth loss between Wasserstein and the distance of the means",
         defaults={"eps": "auto"},
         degree=2.0,
-        second_order=False,
     ),
     _transport(
         "sinkhorn_distance",
@@ -97,7 +96,6 @@ _ROWS = (
         defaults={"eps": "auto"},
         zero_on_equal=False,
         degree=2.0,
-        second_order=False,
     ),
     _transport(
         "sliced_wasserstein",

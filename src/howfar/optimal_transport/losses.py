@@ -103,7 +103,8 @@ def sinkhorn_divergence(
     *,
     eps: float | Tensor | str | None = None,
     blur: float | None = None,
-    reach: float | None = None,
+    reach: solve.Reach = None,
+    penalty: str = "kl",
     a: Any = None,
     b: Any = None,
     cost: CostLike = "sqeuclidean",
@@ -115,14 +116,17 @@ def sinkhorn_divergence(
 
     Zero between equal measures, positive otherwise, and a smooth loss between the Wasserstein cost (eps -> 0) and
     the squared distance of the means (eps -> inf, squared Euclidean cost). Feydy et al. 2019; unbalanced: Sejourne
-    et al. 2019. In units of the cost. Differentiable once in points and weights.
+    et al. 2019, whose mass term this is, for either penalty. In units of the cost. Differentiable twice in points,
+    weights and eps: Hessian-vector products stream.
 
     Args:
         x: points (..., n, d).
         y: points (..., m, d).
-        eps: entropic strength in units of the cost, "auto" is 5 % of the mean cost of x against y; or
+        eps: entropic strength in units of the cost, "auto" is 5 % of the mean cost of x against y, a constant; or
         blur: eps ** (1 / p) in units of the data, p the degree of the cost.
         reach: the distance beyond which mass is rather destroyed than moved, in units of the data; None: never.
+            Both sides have one reach, as with two the divergence of equal measures would not be zero.
+        penalty: "kl" or "tv", on soft marginals, as in `transport`.
         a: weights (..., n) of x, uniform when left out; they sum to one unless `reach` is given.
         b: weights (..., m) of y.
         cost: a name, an object of `howfar.costs`, or a symmetric callable.
@@ -136,16 +140,16 @@ def sinkhorn_divergence(
         >>> howfar.sinkhorn_divergence(x, x + 2, blur=0.1)
         tensor(8.)
     """
-    left, right = solve.widened(*measures(x, y, a, b, normalised=reach is None))
+    left, right = solve.widened(*measures(x, y, a, b, normalised=not solve.is_soft(reach)))
     ground = costs.resolve(cost)
     across = between(left.points, right.points, ground, backend)
     strength = solve.required_temperature(eps, blur, across, left.weights, right.weights)
-    rho = solve.marginal_weight(reach, across)
+    soft = solve.alike(solve.marginals(reach, penalty, across))
 
     def problem(one: Measure, other: Measure) -> LinearProblem:
         geometry = across if one is not other else between(one.points, other.points, ground, backend)
         symmetric = one is other and ground.swapped() is ground
-        return LinearProblem(geometry, one.weights, other.weights, strength, rho, symmetric)
+        return LinearProblem(geometry, one.weights, other.weights, strength, soft, symmetric)
 
     sides = problem(left, right), problem(left, left), problem(right, right)
     return debiased(*sides, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence")

@@ -143,7 +143,7 @@ class EntropicResult(OTResult):
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
         """(lower, upper) on the unregularised cost; only where marginals are hard."""
-        if self.problem.rho is not None:
+        if not self.problem.balanced:
             raise DomainError(
                 complaint(
                     "bounds", "hard marginals", "reach=...", "Without mass conservation no plain cost is bounded."

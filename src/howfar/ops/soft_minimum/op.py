@@ -12,7 +12,7 @@ from howfar import _checks, costs
 from howfar._errors import DomainError, ShapeError, complaint
 from howfar.ops import backends
 from howfar.ops.precision import working
-from howfar.ops.soft_minimum import cpu, reference
+from howfar.ops.soft_minimum import cpu, reference, temperature
 from howfar.ops.streaming import by_rows
 
 CostLike = str | costs.Cost | Callable[[Tensor, Tensor], Tensor]
@@ -30,13 +30,13 @@ def softmin(
     """-eps log sum_j exp((h_j - c(x_i, y_j)) / eps), one number for each row of x.
 
     This is the half-step of Sinkhorn's algorithm with h = g + eps log b. Linear memory; exact first and second
-    derivatives in x, y and h. An entry h_j = -inf removes the point y_j.
+    derivatives in x, y, h and eps. An entry h_j = -inf removes the point y_j.
 
     Args:
         x: points (..., n, d).
         y: points (..., m, d).
         h: shifted potentials (..., m), in units of the cost; -inf allowed, not in a whole row.
-        eps: temperature in units of the cost, a number or one for each batch element (...); a constant.
+        eps: temperature in units of the cost, a number or one for each batch element (...).
         cost: a name, an object of `howfar.costs`, or a callable.
         backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
 
@@ -51,6 +51,9 @@ def softmin(
         tensor([1.])
     """
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    if temperature.moves(eps):
+        scaled = temperature.in_its_unit(x, y, h, eps, cost)
+        return (eps.unsqueeze(-1) * softmin(*scaled, eps=1.0, cost=cost, backend=backend)).to(x.dtype)
     (x, y, h), dtype = working(x, y, h)
     rows = lambda xb, yb, hb: reference.softmin(xb, yb, hb, eps.to(xb.dtype), cost)
     native: dict[str, Any] = {}
@@ -97,6 +100,10 @@ def softmin_apply(
     batch = _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
     x, y, v = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, v))
     h, eps = h.expand(*batch, h.shape[-1]), eps.expand(batch)
+    if temperature.moves(eps):
+        scaled = temperature.in_its_unit(x, y, h, eps, cost)
+        soft, means = softmin_apply(*scaled, v.to(eps.dtype), eps=1.0, cost=cost, backend=backend)
+        return (eps.unsqueeze(-1) * soft).to(x.dtype), means.to(x.dtype)
     (x, y, h, v), dtype = working(x, y, h, v)
     rows = lambda xb, yb, hb, vb: reference.softmin_apply(xb, yb, hb, vb, eps.to(xb.dtype), cost)
     native: dict[str, Any] = {}
@@ -112,6 +119,9 @@ def softmin_cost(
 ) -> Tensor:  # (..., n)
     """The average of the cost c_ij itself under the weights exp((h_j - c_ij) / eps); arguments as in `softmin`."""
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    if temperature.moves(eps):
+        scaled = temperature.in_its_unit(x, y, h, eps, cost)
+        return (eps.unsqueeze(-1) * softmin_cost(*scaled, eps=1.0, cost=cost, backend=backend)).to(x.dtype)
     (x, y, h), dtype = working(x, y, h)
     rows = lambda xb, yb, hb: reference.softmin_cost(xb, yb, hb, eps.to(xb.dtype), cost)
     native: dict[str, Any] = {}
@@ -153,9 +163,9 @@ def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
     """A positive temperature for each batch element (...), in at least float32."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     if isinstance(eps, Tensor):
-        strength = eps.detach().to(like.device)
+        strength = eps.to(like.device)
         _checks.check_finite(strength, "eps", "Pass finite temperatures.")
-        least = None if _checks.unseen(strength) else strength.min().item()
+        least = None if _checks.unseen(strength) else strength.detach().min().item()
     else:
         least = _checks.check_positive(eps, "eps", unit="in units of the cost")
         strength = like.new_tensor(least, dtype=dtype)
