@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-CLAIMS = ("softmin", "gpu")
+CLAIMS = ("softmin", "gpu", "weight_gradients")
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from howfar import _checks, costs
-from howfar._errors import DomainError, ShapeError, complaint
+from howfar._errors import DerivativeUnavailable, DomainError, ShapeError, complaint
 from howfar.geometry import DenseCost, Geometry, between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
@@ -190,7 +190,7 @@ def temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: Tensor) -
     if eps is not None and blur is not None:
         raise DomainError(complaint("eps", "either eps or blur", "both", "blur = eps ** (1 / p); pass one of them."))
     if blur is not None:
-        return check_eps(_checks.check_positive(blur, "blur") ** _degree(geometry, "blur", "eps"), geometry.batch, a)
+        return check_eps(_constant(blur, "blur") ** _degree(geometry, "blur", "eps"), geometry.batch, a)
     if isinstance(eps, str):
         if eps != "auto":
             raise DomainError(complaint("eps", "a number or 'auto'", repr(eps), "Pass eps as a float."))
@@ -218,7 +218,7 @@ def required_temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: 
 
 def is_soft(reach: Reach) -> bool:
     """Whether any marginal is soft, so that masses need not be equal."""
-    return any(r is not None for r in reach) if isinstance(reach, Sequence) else reach is not None
+    return any(r is not None for r in reach) if isinstance(reach, tuple | list) else reach is not None
 
 
 def marginals(reach: Reach, penalty: str, geometry: Geometry) -> tuple[Marginal, Marginal]:
@@ -230,7 +230,7 @@ def marginals(reach: Reach, penalty: str, geometry: Geometry) -> tuple[Marginal,
                 "penalty", "reach beside it", repr(penalty), "Pass reach, or leave penalty out for hard marginals."
             )
         )
-    both = reach if isinstance(reach, Sequence) and not isinstance(reach, str) else (reach, reach)
+    both = reach if isinstance(reach, tuple | list) else (reach, reach)
     if len(both) != 2:
         raise DomainError(
             complaint(
@@ -256,7 +256,7 @@ def alike(soft: tuple[Marginal, Marginal]) -> tuple[Marginal, Marginal]:
 
 
 def _weight(reach: float, geometry: Geometry) -> float:
-    reach = _checks.check_positive(reach, "reach")
+    reach = _constant(reach, "reach")
     degree = 1.0 if isinstance(geometry, DenseCost) else _degree(geometry, "reach", "costs.Power")
     least, most = _REACHES
     if not least ** (1 / degree) <= reach <= most ** (1 / degree):
@@ -266,6 +266,15 @@ def _weight(reach: float, geometry: Geometry) -> float:
             complaint("reach", f"{least:g} <= reach{power} <= {most:g}, in units of the cost", f"{reach:g}", fix)
         )
     return float(reach**degree)
+
+
+def _constant(value: Any, name: str) -> float:
+    """A positive number, which a derivative does not reach."""
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise DerivativeUnavailable(
+            f"{name}: there is no derivative in it, only in eps. Pass {name}.detach(), or eps as a tensor."
+        )
+    return _checks.check_positive(value, name)
 
 
 def _degree(geometry: Geometry, argument: str, instead: str) -> float:

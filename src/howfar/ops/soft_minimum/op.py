@@ -10,9 +10,9 @@ from torch import Tensor
 
 from howfar import _checks, costs
 from howfar._errors import DomainError, ShapeError, complaint
-from howfar.ops import backends
+from howfar.ops import backends, temperature
 from howfar.ops.precision import working
-from howfar.ops.soft_minimum import cpu, reference, temperature
+from howfar.ops.soft_minimum import cpu, reference
 from howfar.ops.streaming import by_rows
 
 CostLike = str | costs.Cost | Callable[[Tensor, Tensor], Tensor]
