@@ -134,6 +134,27 @@ def test_third_derivatives_of_a_plan_are_refused():
         grad(second.sum(), matrix)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, D])
+@pytest.mark.parametrize("options", SOFT, ids=str)
+def test_points_without_mass_leave_every_derivative_finite(options, dtype):
+    x, y = (torch.randn(n, 2, dtype=dtype).requires_grad_() for n in (6, 5))
+    a = torch.tensor([0, 0.2, 0.2, 0.2, 0.4, 0], dtype=dtype).requires_grad_()
+    b = torch.tensor([0.5, 0.5, 0, 0, 0], dtype=dtype).requires_grad_()
+    at = (x, y, a, b, torch.tensor(0.3, dtype=dtype).requires_grad_())
+    r = howfar.transport(*at[:2], a=a, b=b, eps=at[4], **options)
+    for value in (r.value, r.cost, r.plan().square().sum()):
+        first = grad(value, at, create_graph=True)
+        second = grad(sum(t.square().sum() for t in first), at)
+        assert all(bool(torch.isfinite(t).all()) for t in (*first, *second))
+
+
+def test_images_twice_in_their_masses_and_the_temperature():
+    a, b = (torch.randn(3, 4, dtype=D).requires_grad_() for _ in range(2))
+    e = torch.tensor(-0.3, dtype=D).requires_grad_()
+    options = {"reach": 1.0, **TIGHT}
+    check(lambda a, b, e: howfar.transport_grid(a.exp(), b.exp(), eps=e.exp(), **options).value, (a, b, e))
+
+
 def functional(matrix, a, b, eps, f, g, options):
     """The dual objective at any potentials, by its definition."""
     reach, penalty = options.get("reach"), options.get("penalty", "kl")

@@ -42,8 +42,8 @@ def _y_update(problem: LinearProblem, f: Tensor) -> Tensor:
 
 
 def with_floor(problem: LinearProblem) -> LinearProblem:
-    """Zero weights raised to a mass that no sum can see, so that log has a derivative there."""
-    floor = 1e-200 if problem.a.dtype == torch.float64 else 1e-30
+    """Zero weights raised to a mass that no sum can see, so that log has derivatives there that do not overflow."""
+    floor = 1e-150 if problem.a.dtype == torch.float64 else 1e-18
     a, b, *others = problem.differentiable()
     return problem.rebuilt(torch.where(a == 0, a + floor, a), torch.where(b == 0, b + floor, b), *others)
 
