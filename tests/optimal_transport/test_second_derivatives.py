@@ -14,7 +14,7 @@ from howfar.ops import streaming
 
 D = torch.float64
 TIGHT = {"tol": 1e-13, "max_iter": 5000}
-SOFT = [{}, {"reach": 0.9}, {"reach": (None, 0.9)}, {"reach": (0.7, 1.1), "penalty": "tv"}]
+SOFT = [{}, {"reach": 0.9}, {"reach": (None, 0.9)}, {"reach": (0.9, 0.88), "penalty": "tv"}]
 
 
 def inputs(n=4, m=3, *batch):
@@ -28,7 +28,7 @@ def problem(options, call=howfar.transport):
     """The solve as a function of `inputs`; on the simplex where marginals are hard."""
 
     def solved(x, y, a, b, e):
-        a, b = (t.exp() if "reach" in options else t.softmax(-1) for t in (a, b))
+        a, b = ((0.3 * t).exp() if "reach" in options else t.softmax(-1) for t in (a, b))
         return call(x, y, a=a, b=b, eps=e.exp(), **options, **TIGHT)
 
     return solved
@@ -43,6 +43,14 @@ def check(function, at, *, whole=False):
 @pytest.mark.parametrize("options", SOFT, ids=str)
 def test_the_value_twice_in_points_weights_and_temperature(options):
     check(lambda *t: problem(options)(*t).value, inputs())
+
+
+def test_the_cases_have_potentials_at_the_bound_and_within():
+    r = problem(SOFT[3])(*inputs())
+    for potential, marginal in zip(r.potentials, r.problem.marginals, strict=True):
+        at_bound = potential.abs() == marginal.rho
+        assert at_bound.any()
+        assert not at_bound.all()
 
 
 @pytest.mark.slow
@@ -224,6 +232,11 @@ def test_the_ops_differentiate_in_the_temperature(backend):
     v = torch.randn(2, 4, 3, dtype=D).requires_grad_()
     options = {"cost": howfar.costs.Power(howfar.costs.Euclidean(), 1.5), "backend": backend}
     check(lambda x, y, h, e: howfar.ops.softmin(x, y, h, eps=e.exp(), **options), (x, y, h, e))
+    for op in (
+        lambda e: howfar.ops.softmin(x, y, h, eps=e, **options),
+        lambda e: howfar.ops.softmin_apply(x, y, h, v, eps=e, **options)[1],
+    ):
+        assert_close(op(e.exp()), op(e.exp().detach()))
     assert gradcheck(
         lambda x, y, h, v, e: howfar.ops.softmin_apply(x, y, h, v, eps=e.exp(), **options)[1], (x, y, h, v, e)
     )

@@ -103,6 +103,17 @@ def test_no_gap_between_the_value_and_what_the_plan_pays(reach, penalty, eps):
             assert_close(got, wanted, atol=1e-10, rtol=0)
 
 
+def test_a_low_temperature_converges_where_masses_differ_and_the_reach_is_long():
+    """Potentials have to travel many eps, and rewards of slope one do not say how far."""
+    x, y = torch.randn(7, 2, dtype=D), torch.randn(9, 2, dtype=D) + 0.5
+    a, b = masses(7, 1.3), masses(9, 1.0)
+    r = howfar.transport(x, y, a=a, b=b, eps=0.01, reach=2.5, penalty="tv", **TIGHT)
+    assert r.converged
+    assert r.n_iter < 1000
+    matrix = torch.cdist(x, y).square()
+    assert_close(r.value, objective(r.plan(), matrix, a, b, 0.01, (2.5, 2.5), "tv"), rtol=1e-8, atol=0)
+
+
 @pytest.mark.parametrize("cost", [0.3, 1.0, 5.0])
 def test_two_points_that_meet_or_stay(cost):
     """One number is left to minimise over, the mass that moves; at a low temperature it is all or nothing at 2 rho."""

@@ -51,7 +51,7 @@ class Marginal:
     def halfway(self, potential: Tensor, soft: Tensor, eps: Tensor) -> Tensor:
         """Between a potential and its update, where one measure meets itself and a full update would overshoot."""
         if self.kind == "tv":
-            # The operator comes last: an average with the bound would reach it in the limit only.
+            # The operator comes last: an average with the bound would reach it in the limit only, and never its slope.
             return self.update(0.5 * (potential + soft), eps)
         return 0.5 * (potential + self.update(soft, eps))
 
@@ -64,11 +64,9 @@ class Marginal:
         return (self.rho / (self.rho + eps)).unsqueeze(-1).expand_as(potential)
 
     def reward(self, potential: Tensor) -> Tensor:
-        """What a unit of weight earns in the dual, (..., n)."""
-        if self.rho is None:
+        """What a unit of weight earns in the dual at an admitted potential, (..., n)."""
+        if self.rho is None or self.kind == "tv":
             return potential
-        if self.kind == "tv":
-            return potential.clamp_max(self.rho)
         return -self.rho * torch.expm1(-potential / self.rho)
 
     def admitted(self, potential: Tensor) -> Tensor:
