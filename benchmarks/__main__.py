@@ -12,7 +12,7 @@ from pathlib import Path
 
 CLAIMS = (
     "softmin", "kernel_sum", "nearest", "backward", "overhead", "large",
-    "small_batch", "sinkhorn_divergence", "entropic", "exact", "gpu",
+    "small_batch", "sinkhorn_divergence", "entropic", "exact", "weight_gradients", "gpu",
 )  # fmt: skip
 TABLES = ("throughput",)
 """No claim, and long: run only by name."""

@@ -56,6 +56,7 @@ def catalogue() -> str:
     parts = []
     for title, inputs in (
         ("Between two clouds, `x` (..., n, d) and `y` (..., m, d)", catalog.POINTS),
+        ("Between angles, `x` (..., n, 1) and `y` (..., m, 1)", catalog.ANGLES),
         ("Between probabilities, `p` and `q` (..., k), or `torch.distributions`", catalog.PROBABILITIES),
     ):
         rows = [
@@ -80,12 +81,12 @@ def laws() -> str:
             _yes(row.symmetric),
             _yes(row.nonnegative),
             _yes(row.zero_on_equal),
-            _yes(row.weighted) if row.inputs == catalog.POINTS else "",
+            _yes(row.weighted) if row.inputs != catalog.PROBABILITIES else "",
             "" if row.degree is None else {0.0: "unchanged", 1.0: "times t", 2.0: "times t^2"}[row.degree],
             _yes(row.second_order),
             _yes(row.random),
         )
-        for inputs in (catalog.POINTS, catalog.PROBABILITIES)
+        for inputs in (catalog.POINTS, catalog.ANGLES, catalog.PROBABILITIES)
         for row in _rows_of(inputs)
     ]
     return "\n" + table(header, rows) + "\n"

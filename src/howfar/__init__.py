@@ -51,6 +51,7 @@ from howfar.optimal_transport import GaussianFit as GaussianFit
 from howfar.optimal_transport import OTResult as OTResult
 from howfar.optimal_transport import Status as Status
 from howfar.optimal_transport import barycenter as barycenter
+from howfar.optimal_transport import circle_wasserstein as circle_wasserstein
 from howfar.optimal_transport import frechet_distance as frechet_distance
 from howfar.optimal_transport import gaussian_barycenter as gaussian_barycenter
 from howfar.optimal_transport import gaussian_map as gaussian_map
@@ -97,6 +98,7 @@ __all__ = [
     "alpha_divergence",
     "barycenter",
     "chi2",
+    "circle_wasserstein",
     "compare",
     "costs",
     "energy_distance",

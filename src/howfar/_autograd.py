@@ -1,10 +1,12 @@
-"""Three rules of differentiation that several families share.
+"""Rules of differentiation that several families share.
 
 `first_order` wraps a value whose gradient is known in closed form at fixed dual variables (the dual
 functional of entropic transport, the nuclear norm of the Bures distance). Such a gradient is exact, but
 differentiating it again at fixed duals would silently drop a term, so a second derivative raises instead.
 
 `with_gradient` wraps a value whose first derivative has a program of its own, and the others that of a graph.
+
+`no_further_derivative` ends a chain of derivatives: what depends on its origins in a way that is not followed raises.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ def first_order(name: str, value: Callable[..., Tensor], *inputs: Tensor) -> Ten
     return out
 
 
-def no_second_derivative(name: str, gradient: Tensor, *origins: Tensor) -> Tensor:
-    """`gradient` unchanged, which raises when it is itself differentiated in any of `origins`."""
-    out: Tensor = _NoSecondDerivative.apply(name, gradient, *origins)  # type: ignore[no-untyped-call]
+def no_further_derivative(what: str, reason: str, gradient: Tensor, *origins: Tensor) -> Tensor:
+    """`gradient` unchanged, which raises `what` and `reason` when it is itself differentiated in any of `origins`."""
+    out: Tensor = _Last.apply(what, reason, gradient, *origins)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -100,19 +102,20 @@ class _FirstOrder(torch.autograd.Function):
         out: list[Tensor | None] = [None] * len(inputs)
         for i, g in zip(wanted, grads, strict=True):
             if g is not None:
-                out[i] = no_second_derivative(ctx.name, g, grad, *inputs)
+                reason = "they need the derivative of the dual variables as well"
+                out[i] = no_further_derivative(f"{ctx.name}: second", reason, g, grad, *inputs)
         return (None, None, *out)
 
 
-class _NoSecondDerivative(torch.autograd.Function):
+class _Last(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, name: str, gradient: Tensor, *origins: Tensor) -> Tensor:  # noqa: ARG004
-        ctx.name = name
+    def forward(ctx: Any, what: str, reason: str, gradient: Tensor, *origins: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.what, ctx.reason = what, reason
         return gradient.view_as(gradient)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:  # noqa: ARG004
         raise DerivativeUnavailable(
-            f"{ctx.name}: second derivatives are not available, because they need the derivative of the dual "
-            "variables as well. Use first derivatives only (create_graph=False), or differentiate numerically."
+            f"{ctx.what} derivatives are not available, because {ctx.reason}. "
+            "Use lower derivatives only (create_graph=False), or differentiate numerically."
         )

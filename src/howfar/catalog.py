@@ -16,6 +16,7 @@ from howfar import adversarial, f_divergences, kernel_distances, optimal_transpo
 from howfar._errors import unknown_name
 
 POINTS = "points"
+ANGLES = "angles"
 PROBABILITIES = "probabilities"
 SCORES = "scores"
 
@@ -27,7 +28,7 @@ class Row:
     Attributes:
         name: of the function, `howfar.<name>`, and on the command line.
         family: one of the four.
-        inputs: "points" (x, y of shape (..., n, d)), "probabilities" (p, q of shape (..., k)) or "scores" of a
+        inputs: "points" (x, y of shape (..., n, d)), "angles" (points of one feature, on a circle), "probabilities" (p, q of shape (..., k)) or "scores" of a
             critic (real=, fake=).
         function: the function; of an objective, what makes it.
         unit: of the number: "data", "data^2", "cost", "nats" or "none".
@@ -80,6 +81,14 @@ _ROWS = (
         "exact Wasserstein distance: the least mean (p-th power) distance that mass has to travel",
         degree=1.0,
     ),
+    Row(
+        "circle_wasserstein",
+        "optimal transport",
+        ANGLES,
+        optimal_transport.circle_wasserstein,
+        "data",
+        "exact Wasserstein distance on a circle: of angles, hours, phases",
+    ),
     _transport(
         "sinkhorn_divergence",
         optimal_transport.sinkhorn_divergence,
@@ -87,7 +96,6 @@ _ROWS = (
         "entropic transport, debiased: a smooth loss between Wasserstein and the distance of the means",
         defaults={"eps": "auto"},
         degree=2.0,
-        second_order=False,
     ),
     _transport(
         "sinkhorn_distance",
@@ -97,7 +105,6 @@ _ROWS = (
         defaults={"eps": "auto"},
         zero_on_equal=False,
         degree=2.0,
-        second_order=False,
     ),
     _transport(
         "sliced_wasserstein",

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from howfar import catalog
+from howfar import Measure, catalog
 
 TIGHT = {
     "sinkhorn_divergence": {"eps": 0.3, "tol": 1e-11, "max_iter": 5000},
     "sinkhorn_distance": {"eps": 0.3, "tol": 1e-11, "max_iter": 5000},
+    "circle_wasserstein": {"period": 40.0},
     "mmd2": {"bandwidth": 1.0},
     "mmd": {"bandwidth": 1.0, "estimator": "biased"},
     "alpha_divergence": {"alpha": 0.7},
@@ -37,6 +38,8 @@ class Case:
     def __call__(self, x: Any, y: Any, **more: Any) -> Tensor:
         """The distance, with the same draws at every call."""
         options = {**self.options, **more}
+        if self.row.inputs == catalog.ANGLES:
+            x, y = _first_feature(x), _first_feature(y)
         if self.row.random:
             options["generator"] = torch.Generator().manual_seed(7)
         return self.row.function(x, y, **options)
@@ -50,8 +53,15 @@ class Case:
         return Case(self.row, {k: v for k, v in self.options.items() if k not in ("tol", "max_iter")})
 
 
-def _cases(inputs: str) -> list[Case]:
-    return [Case(r, {**r.defaults, **TIGHT.get(r.name, {})}) for r in catalog.rows() if r.inputs == inputs]
+def _first_feature(x: Any) -> Any:
+    """(..., n, 1) of points (..., n, d): laws are stated for any number of features."""
+    if isinstance(x, Measure):
+        return Measure.of(x.points[..., :1], x.weights)
+    return x if x.ndim == 1 else x[..., :1]
+
+
+def _cases(*inputs: str) -> list[Case]:
+    return [Case(r, {**r.defaults, **TIGHT.get(r.name, {})}) for r in catalog.rows() if r.inputs in inputs]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,9 +72,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """`case` runs over points, `divergence` over probabilities, where the row promises the law."""
     laws = [mark.args[0] for mark in metafunc.definition.iter_markers("law")]
-    for name, inputs in (("case", catalog.POINTS), ("divergence", catalog.PROBABILITIES)):
+    for name, inputs in (("case", (catalog.POINTS, catalog.ANGLES)), ("divergence", (catalog.PROBABILITIES,))):
         if name in metafunc.fixturenames:
-            cases = [c for c in _cases(inputs) if all(law(c.row) for law in laws)]
+            cases = [c for c in _cases(*inputs) if all(law(c.row) for law in laws)]
             metafunc.parametrize(name, cases, ids=[c.row.name for c in cases])
 
 

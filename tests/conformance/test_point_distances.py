@@ -8,6 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.testing import assert_close
 
 import howfar
+from howfar import catalog
 
 
 def weights_like(points, draw):
@@ -205,6 +206,7 @@ def test_what_is_no_cloud_is_refused(case, bad):
         case.loosened()(bad, torch.ones(4, 2))
 
 
+@pytest.mark.law(lambda row: row.inputs == catalog.POINTS)
 def test_another_dimension_is_refused(case):
     with pytest.raises(howfar.ShapeError, match=r"^y: expected shape \(\.\.\., m, 3\)"):
         case.loosened()(torch.ones(4, 3), torch.ones(4, 2))

@@ -35,6 +35,7 @@ FAMILIAR = {
 """Rows whose module keeps the shape of a widely copied one."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "alpha_divergence": {"alpha": 1.7},
+    "circle_wasserstein": {"p": 1.0, "period": 2.5},
     "energy_distance": {"exponent": 1.3, "estimator": "unbiased"},
     "frechet_distance": {"correction": 1},
     "gaussian_wasserstein": {"correction": 1},
@@ -55,6 +56,8 @@ def sides(row: catalog.Row, *, logits: bool = False) -> tuple[Tensor, Tensor]:
     x, y = torch.randn(2, 9, 3, generator=generator), torch.randn(2, 8, 3, generator=generator) + 0.5
     if row.inputs == catalog.POINTS:
         return x, y
+    if row.inputs == catalog.ANGLES:
+        return x[..., :1], y[..., :1]
     p, q = x[:, :8, 0], y[:, :, 0]
     return (p, q) if logits else (p.softmax(-1), q.softmax(-1))
 
@@ -106,7 +109,7 @@ def test_every_row_says_what_its_number_means() -> None:
     folders = {p.name for p in Path(catalog.__file__).parent.iterdir() if p.is_dir()}
     for row in catalog.rows():
         assert row.unit in {"data", "data^2", "cost", "nats", "none"}
-        assert row.inputs in {catalog.POINTS, catalog.PROBABILITIES, catalog.SCORES}
+        assert row.inputs in {catalog.POINTS, catalog.ANGLES, catalog.PROBABILITIES, catalog.SCORES}
         assert row.family.replace(" ", "_").replace("-", "_") in folders
         assert 15 < len(row.summary) < 130
         assert not row.summary.endswith(".")
@@ -119,7 +122,7 @@ def test_what_a_row_says_of_its_arguments_is_so(row: catalog.Row) -> None:
     parameters = inspect.signature(row.function).parameters
     assert ("generator" in parameters) or not row.random
     assert set(row.defaults) <= set(parameters)
-    if row.inputs == catalog.POINTS:
+    if row.inputs in {catalog.POINTS, catalog.ANGLES}:
         assert ("a" in parameters and "b" in parameters) or not row.weighted
     required = [
         name
@@ -149,7 +152,7 @@ def test_a_module_is_its_function(row: catalog.Row) -> None:
         assert kind(**options, **drawn(), reduction="mean")(x, y).equal(expected.mean())
         assert kind(**options, **drawn(), reduction="sum")(x, y).equal(expected.sum())
         assert kind(**options, **drawn(), reduction=None)(x, y).equal(expected)
-        if row.inputs == catalog.POINTS and "a" in inspect.signature(row.function).parameters:
+        if row.inputs in {catalog.POINTS, catalog.ANGLES} and "a" in inspect.signature(row.function).parameters:
             a = torch.arange(1.0, 10.0) / 45
             weighted = row.function(x, y, a=a, **given, **drawn())
             assert kind(**options, **drawn())(x, y, a=a).equal(weighted)

@@ -72,7 +72,9 @@ class Drawn:
 
 def attempted(problem: LinearProblem, start: Tensor, count: int, tol: float = NEVER) -> Alternated | None:
     g = torch.zeros_like(problem.b)
-    task = Weighing(problem.a, problem.b, g, start, problem.eps, problem.rho, problem.symmetric, tol, count)
+    task = Weighing(
+        problem.a, problem.b, g, start, problem.eps, problem.marginals[0].rho, problem.symmetric, tol, count
+    )
     assert isinstance(problem.geometry, PointCloud | DenseCost)
     return problem.geometry.alternate(task)
 

@@ -109,13 +109,20 @@ def test_few_rows_over_many_columns_have_the_bits_of_any_other_call() -> None:
         torch.set_num_threads(threads)
         for rows in (3, 200):
             found = everything(rows)
-            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), f"{threads} threads, {rows} rows"
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), (
+                f"{threads} threads, {rows} rows"
+            )
 
 
 @pytest.mark.parametrize("columns", [1, 3])
 def test_the_derivative_of_a_stack_is_that_of_its_kernels(columns: int) -> None:
     x, y, w = (t.requires_grad_() for t in clouds(150, 120, 4, columns, torch.float64))
-    members = [kernels.Gaussian(0.7), kernels.Gaussian(2.0), kernels.Gaussian(0.4) + kernels.IMQ(1.0), kernels.Laplacian(1.5)]
+    members = [
+        kernels.Gaussian(0.7),
+        kernels.Gaussian(2.0),
+        kernels.Gaussian(0.4) + kernels.IMQ(1.0),
+        kernels.Laplacian(1.5),
+    ]
     direction = torch.linspace(-1, 2, 150, dtype=torch.float64).unsqueeze(-1)
     out = ops.kernel_sum(x, y, w, kernel=kernels.Stack(members), backend="cpu")
     got = torch.autograd.grad(sum((k + 1) * (out[k] * direction).sum() for k in range(len(members))), (x, y, w))
@@ -129,7 +136,9 @@ def test_a_stack_of_a_batch_with_bandwidths_of_its_own() -> None:
     generator = torch.Generator().manual_seed(3)
     x, y, w = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in [(3, 9, 2), (3, 50, 2), (3, 50, 11)])
     widths = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
-    stack = kernels.Stack([kernels.Gaussian(widths), kernels.Gaussian(1.5), kernels.Laplacian(widths) + kernels.Energy()])
+    stack = kernels.Stack(
+        [kernels.Gaussian(widths), kernels.Gaussian(1.5), kernels.Laplacian(widths) + kernels.Energy()]
+    )
     got = ops.kernel_sum(x, y, w, kernel=stack, backend="cpu")
     assert got.shape == (3, 3, 9, 11)
     for b, s in enumerate(widths.tolist()):
@@ -140,7 +149,7 @@ def test_a_stack_of_a_batch_with_bandwidths_of_its_own() -> None:
 
 def test_what_wants_one_kernel_takes_no_stack() -> None:
     stack: Any = kernels.Stack([kernels.Gaussian(1.0)])
-    with pytest.raises(DomainError, match="a name or an object of howfar.kernels"):
+    with pytest.raises(DomainError, match=r"a name or an object of howfar\.kernels"):
         kernel_distances.mmd2(torch.rand(4, 2), torch.rand(4, 2), kernel=stack)
 
 

@@ -16,11 +16,11 @@ SHELLS = [s for s in SHELLS if s is not howfar.nn.Distance]
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda s: s.__name__)
 def test_a_module_equals_its_function(shell):
     row = catalog.row(shell.row)
-    p = row.inputs == catalog.PROBABILITIES
+    p, d = row.inputs == catalog.PROBABILITIES, 1 if row.inputs == catalog.ANGLES else 2
     x, y = (
         (torch.rand(3, 6).softmax(-1), torch.rand(3, 6).softmax(-1))
         if p
-        else (torch.randn(3, 6, 2), torch.rand(3, 5, 2))
+        else (torch.randn(3, 6, d), torch.rand(3, 5, d))
     )
 
     def seeded(call):

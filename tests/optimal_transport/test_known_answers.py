@@ -159,6 +159,17 @@ def test_the_line_agrees_with_scipy_and_with_the_general_solver(trial):
         assert_close(line, howfar.transport_matrix(cost, a, b).value, atol=1e-12, rtol=1e-10)
 
 
+@pytest.mark.parametrize("cost", ["sqeuclidean", howfar.costs.Power(howfar.costs.CityBlock(), 1.5)])
+def test_the_line_takes_every_power_of_the_distance_as_a_cost(cost):
+    x, y, a, b = torch.randn(3, 8, dtype=D), torch.randn(3, 6, dtype=D), weights(8), weights(6)
+    ground = howfar.costs.resolve(cost)
+    for p in (1.0, 2.0):
+        columns = howfar.wasserstein(x.unsqueeze(-1), y.unsqueeze(-1), p=p, cost=cost, a=a, b=b)
+        for k in range(3):
+            matrix = ground.matrix(x[k].unsqueeze(-1), y[k].unsqueeze(-1)) ** p
+            assert_close(columns[k] ** p, howfar.transport_matrix(matrix, a, b).value, atol=1e-12, rtol=1e-9)
+
+
 def test_uniform_laws_on_the_line():
     t = (torch.arange(1000, dtype=D) + 0.5) / 1000
     assert_close(howfar.wasserstein(t, t + 0.3, p=1).item(), 0.3)

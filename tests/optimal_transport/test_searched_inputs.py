@@ -71,7 +71,7 @@ def marginal_gap(result, problem):
     costs = howfar.costs.resolve(options["cost"]).matrix(x.double(), y.double())
     log_plan = a.log().unsqueeze(-1) + b.log() + (f.unsqueeze(-1) + g - costs) / eps
     plan = log_plan.exp()
-    rho = result.problem.rho
+    rho = result.problem.marginals[0].rho
     gaps = []
     for has, weight, potential in ((plan.sum(1), a, f), (plan.sum(0), b, g)):
         promised = weight if rho is None else torch.where(weight > 0, weight * torch.exp(-potential / rho), 0)
@@ -93,7 +93,7 @@ def check_entropic(problem):
         largest = max(p.abs().max().item() for p in result.solution)
         noise = 64 * torch.finfo(result.solution[0].dtype).eps * (1 + largest / result.eps.item())
         assert marginal_gap(result, problem) <= 1.001 * tol + noise
-    if result.problem.rho is None:
+    if result.problem.balanced:
         lower, upper = result.bounds
         assert lower <= upper
 

@@ -13,6 +13,7 @@ import howfar
 from howfar.geometry import PointCloud
 from howfar.optimal_transport import LinearProblem, Sinkhorn, Status
 from howfar.optimal_transport.dual import dual_value
+from howfar.optimal_transport.marginals import HARD, Marginal
 
 D = torch.float64
 
@@ -204,13 +205,13 @@ def test_reach_needs_no_equal_masses_and_keeps_the_gradient_right():
     assert torch.autograd.gradcheck(divergence, inputs, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("reach", [None, 0.5])
-def test_one_measure_against_itself_takes_few_iterations_and_has_the_same_answer(reach):
+@pytest.mark.parametrize(("reach", "penalty"), [(None, "kl"), (0.5, "kl"), (0.1, "tv")])
+def test_one_measure_against_itself_takes_few_iterations_and_has_the_same_answer(reach, penalty):
     x = torch.rand(80, 2, dtype=D)
     a = torch.rand(80, dtype=D)
     geometry, a = PointCloud(x, x), a / a.sum()
-    rho = None if reach is None else reach**2
-    problem = LinearProblem(geometry, a, a, torch.tensor(0.005, dtype=D), rho)
+    marginal = HARD if reach is None else Marginal(reach**2, penalty)
+    problem = LinearProblem(geometry, a, a, torch.tensor(0.005, dtype=D), (marginal, marginal))
     solver = Sinkhorn(tol=1e-10)
     plain, own = solver.solve(problem), solver.solve(replace(problem, symmetric=True))
     assert own.status is Status.CONVERGED

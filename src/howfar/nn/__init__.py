@@ -13,6 +13,7 @@ from howfar.nn.distances import MMD2 as MMD2
 from howfar.nn.distances import TV as TV
 from howfar.nn.distances import AlphaDivergence as AlphaDivergence
 from howfar.nn.distances import Chi2 as Chi2
+from howfar.nn.distances import CircleWasserstein as CircleWasserstein
 from howfar.nn.distances import Distance as Distance
 from howfar.nn.distances import Energy as Energy
 from howfar.nn.distances import Frechet as Frechet
@@ -38,6 +39,7 @@ __all__ = [
     "TV",
     "AlphaDivergence",
     "Chi2",
+    "CircleWasserstein",
     "CriticLoss",
     "Distance",
     "Energy",

@@ -53,7 +53,7 @@ class Distance(nn.Module):
         known = [
             name for name in inspect.signature(function).parameters if name not in ("x", "y", "p", "q", *_PER_CALL)
         ]
-        if catalog.row(self.row).inputs == catalog.POINTS and "p" in inspect.signature(function).parameters:
+        if catalog.row(self.row).inputs != catalog.PROBABILITIES and "p" in inspect.signature(function).parameters:
             known.append("p")
         for name in options:
             if name not in known:
@@ -86,6 +86,12 @@ class Wasserstein(Distance):
     """`howfar.wasserstein`."""
 
     row = "wasserstein"
+
+
+class CircleWasserstein(Distance):
+    """`howfar.circle_wasserstein`."""
+
+    row = "circle_wasserstein"
 
 
 class SinkhornDivergence(Distance):

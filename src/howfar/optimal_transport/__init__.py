@@ -2,6 +2,7 @@
 
 from howfar.optimal_transport.barycenters import Barycenter as Barycenter
 from howfar.optimal_transport.barycenters import barycenter as barycenter
+from howfar.optimal_transport.circle import circle_wasserstein as circle_wasserstein
 from howfar.optimal_transport.gaussian_maps import AffineMap as AffineMap
 from howfar.optimal_transport.gaussian_maps import GaussianFit as GaussianFit
 from howfar.optimal_transport.gaussian_maps import gaussian_barycenter as gaussian_barycenter
@@ -34,6 +35,7 @@ __all__ = [
     "Sinkhorn",
     "Status",
     "barycenter",
+    "circle_wasserstein",
     "frechet_distance",
     "gaussian_barycenter",
     "gaussian_map",

@@ -21,9 +21,9 @@ def bounds(problem: LinearProblem, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor
     """(lower, upper), each (...), in units of the cost, for the weights as shares of the mass of a."""
     if problem.a.device.type != "mps":
         problem, f, g = problem.double(), f.double(), g.double()
-    a, b, *tensors = problem.differentiable()
+    a, b, *others = problem.differentiable()
     b = b * (a.sum(-1, keepdim=True) / b.sum(-1, keepdim=True))
-    problem = problem.rebuilt(a, b, *tensors)
+    problem = problem.rebuilt(a, b, *others)
     margin = RESOLUTION * (2.0**29 if problem.a.dtype == torch.float32 else 1.0)
     lower, size = _lower(problem, f)
     scale = problem.geometry.scale()

@@ -87,4 +87,4 @@ def _extended(problem: LinearProblem, coarse: LinearProblem, solution: Solution)
         columns = small.orders[0] if small.orders is not None else spatial_order(small.x)
         across = replace(across, orders=(columns, fine.orders[1]))
     soft = across.softmin(coarse.shifted_x(solution.f), problem.eps, "y")
-    return problem.damping(problem.eps) * soft
+    return problem.updated_y(soft, problem.eps)

@@ -21,7 +21,7 @@ def debiased(across: LinearProblem, x: LinearProblem, y: LinearProblem, solver: 
         warn_unless_converged(solution, asked)
         values.append(value)
     divergence = values[0] - 0.5 * values[1] - 0.5 * values[2]
-    if across.rho is not None:
+    if not across.balanced:
         gap = across.a.sum(-1) - across.b.sum(-1)
         divergence = divergence + (0.5 * across.eps * gap.square()).to(divergence.dtype)
     # What is below zero by less than the solver promised is zero; its derivative is left as it is.

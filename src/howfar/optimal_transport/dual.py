@@ -1,45 +1,73 @@
-"""The dual functional of entropic transport: value and gradient at the potentials that there are.
+"""The dual functional of entropic transport: value and derivatives at the potentials that there are.
 
-D(f, g) = <phi(f), a> + <phi(g), b> - eps <exp((f + g - C) / eps) - 1, a b^T>, with phi(f) = f for hard marginals
-and rho (1 - exp(-f / rho)) for penalised ones. At any (f, g) it is a lower bound on the optimum, its error is of
-second order in that of the potentials, and its derivative at fixed (f, g) is the derivative of the optimum (the
-envelope theorem): f + eps (b_total - row / a) in the weights, sum_j P_ij dC_ij in the points.
+D(f, g) = <r(f), a> + <r(g), b> - eps <exp((f + g - C) / eps) - 1, a b^T>, with the rewards r of `marginals`. At any
+(f, g) it is a lower bound on the optimum, its error is of second order in that of the potentials, and its derivative at
+fixed (f, g) is the derivative of the optimum (the envelope theorem): r(f) + eps (b_total - row / a) in the weights,
+sum_j P_ij dC_ij in the points, KL(P | a b^T) in eps. The second derivative differentiates that once more and lets
+the potentials follow, by the implicit function theorem.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from howfar._autograd import first_order
+from howfar.optimal_transport import implicit
 from howfar.optimal_transport.problem import LinearProblem
 
 
 def dual_value(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
-    """D(f, g), (...), in units of the cost, differentiable once in weights and geometry."""
-    f, g = f.detach(), g.detach()
-    return first_order(
-        "entropic transport", lambda *t: _functional(problem.rebuilt(*t), f, g), *problem.differentiable()
-    )
+    """D(f, g), (...), in units of the cost, differentiable in weights, temperature and geometry.
+
+    The first derivative is that of D at these very potentials, so that value and gradient agree whether or not they are
+    optimal; the second takes them for optimal.
+    """
+    value: Tensor = _Dual.apply(problem, f.detach(), g.detach(), *problem.differentiable())  # type: ignore[no-untyped-call]
+    return value
+
+
+class _Dual(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, problem: LinearProblem, f: Tensor, g: Tensor, *inputs: Tensor) -> Tensor:
+        ctx.problem = problem.detached()
+        ctx.save_for_backward(f, g, *inputs)
+        return _functional(ctx.problem.rebuilt(*inputs), f, g)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        f, g, *inputs = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[3:]
+        again = torch.is_grad_enabled()
+        if again:
+            f, g = implicit.potentials(ctx.problem.rebuilt(*inputs), f, g)
+        with torch.enable_grad():
+            # New names for the inputs: a derivative at fixed potentials may not go through those.
+            names = [_renamed(t, again) if needed else t.detach() for t, needed in zip(inputs, wanted, strict=True)]
+            value = _functional(implicit.with_floor(ctx.problem.rebuilt(*names)), f, g)
+            asked = [t for t, needed in zip(names, wanted, strict=True) if needed]
+            grads = iter(torch.autograd.grad(value, asked, grad, create_graph=again, allow_unused=True))
+        return (None, None, None, *(next(grads) if needed else None for needed in wanted))
+
+
+def _renamed(tensor: Tensor, connected: bool) -> Tensor:
+    return tensor.view_as(tensor) if connected else tensor.detach().requires_grad_()
 
 
 def _functional(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
-    eps = problem.eps.unsqueeze(-1)
-    a, b = problem.a, problem.b
-    # The mass of the plan is linear in each weighting; written so, no derivative divides by a zero weight.
-    rows = torch.exp((f - problem.geometry.softmin(g + eps * torch.log(b.detach()), problem.eps, "x")) / eps)
-    mass = _dot(a.detach(), rows) + _dot(a - a.detach(), rows.detach())
+    eps, a, b = problem.eps.unsqueeze(-1), problem.a, problem.b
+    # The mass of the plan is linear in each weighting; written so, no first derivative divides by a zero weight.
+    h = g + eps * torch.log(b.detach())
+    mass = _dot(a, torch.exp((f - problem.geometry.softmin(h, problem.eps, "x")) / eps))
     if b.requires_grad:
-        with torch.no_grad():
-            soft = problem.geometry.softmin(f + eps * torch.log(a), problem.eps, "y")
+        with torch.set_grad_enabled(f.requires_grad):
+            soft = problem.geometry.softmin(problem.shifted_x(f), problem.eps, "y")
             columns = torch.exp((g - soft) / eps)
         mass = mass + _dot(b - b.detach(), columns)
     excess = mass - a.sum(-1) * b.sum(-1)
-    return _dot(_reward(f, problem.rho), a) + _dot(_reward(g, problem.rho), b) - problem.eps * excess
-
-
-def _reward(potential: Tensor, rho: float | None) -> Tensor:
-    return potential if rho is None else -rho * torch.expm1(-potential / rho)
+    of_a, of_b = problem.marginals
+    return _dot(of_a.reward(f), a) + _dot(of_b.reward(g), b) - problem.eps * excess
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:

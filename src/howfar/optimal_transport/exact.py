@@ -132,8 +132,7 @@ def _flattened(problem: LinearProblem) -> list[LinearProblem]:
     batch = problem.geometry.batch
     if not batch:
         return [problem]
-    a, b, *tensors = (t.reshape(-1, *t.shape[len(batch) :]) for t in problem.differentiable())
-    eps = problem.eps.reshape(-1)
+    a, b, eps, *tensors = (t.reshape(-1, *t.shape[len(batch) :]) for t in problem.differentiable())
     return [
         LinearProblem(problem.geometry.rebuilt(*(t[k] for t in tensors)), a[k], b[k], eps[k]) for k in range(len(eps))
     ]

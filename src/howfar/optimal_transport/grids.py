@@ -28,7 +28,8 @@ def transport_grid(
     cost: str | costs.Cost = "sqeuclidean",
     eps: float | Tensor | str | None = None,
     blur: float | None = None,
-    reach: float | None = None,
+    reach: solve.Reach = None,
+    penalty: str = "kl",
     accuracy: float | None = None,
     tol: float | None = None,
     max_iter: int = 2000,
@@ -50,7 +51,9 @@ def transport_grid(
         cost: "sqeuclidean" or "cityblock".
         eps: entropic strength in units of the cost; "auto" is 5 % of the mean cost.
         blur: eps ** (1 / p) in units of the data, p the degree of the cost; instead of eps.
-        reach: the distance, in units of the data, beyond which mass is rather destroyed than moved.
+        reach: the distance, in units of the data, beyond which mass is rather destroyed than moved; a pair gives
+            one for a and one for b, where None keeps that marginal hard.
+        penalty: "kl" or "tv", on soft marginals, as in `transport`.
         accuracy: instead of eps: lower eps until the certified bounds differ by less than this share, and solve
             exactly where no temperature that the dtype holds proves it.
         tol: stop at this marginal error, relative to the mass; 1e-6 in float64 and 1e-4 in float32 when left out.
@@ -68,9 +71,10 @@ def transport_grid(
         >>> howfar.transport_grid(a, b, eps=0.1).value
         tensor(25.)
     """
-    geometry, left, right = _on_grid(a, b, dims, spacing, cost, backend, normalised=reach is None)
+    geometry, left, right = _on_grid(a, b, dims, spacing, cost, backend, normalised=not solve.is_soft(reach))
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
-    return solve._solve(geometry, left, right, eps, blur, reach, accuracy, solver, init)
+    soft = solve.marginals(reach, penalty, geometry)
+    return solve.solved(geometry, left, right, eps, blur, soft, accuracy, solver, init)
 
 
 def sinkhorn_divergence_grid(
@@ -82,12 +86,13 @@ def sinkhorn_divergence_grid(
     cost: str | costs.Cost = "sqeuclidean",
     eps: float | Tensor | str | None = None,
     blur: float | None = None,
-    reach: float | None = None,
+    reach: solve.Reach = None,
+    penalty: str = "kl",
     tol: float | None = None,
     max_iter: int = 2000,
     backend: str = "auto",
 ) -> Tensor:  # (...)
-    """`sinkhorn_divergence` between two images or volumes, in units of the cost; differentiable once in a and b.
+    """`sinkhorn_divergence` between two images or volumes, in units of the cost; differentiable twice in a, b and eps.
 
     Arguments as in `transport_grid`, one of eps and blur is needed.
 
@@ -98,11 +103,11 @@ def sinkhorn_divergence_grid(
         >>> howfar.sinkhorn_divergence_grid(a, b, blur=1.0)
         tensor(25.)
     """
-    geometry, left, right = _on_grid(a, b, dims, spacing, cost, backend, normalised=reach is None)
+    geometry, left, right = _on_grid(a, b, dims, spacing, cost, backend, normalised=not solve.is_soft(reach))
     strength = solve.required_temperature(eps, blur, geometry, left, right)
-    rho = solve.marginal_weight(reach, geometry)
-    across = LinearProblem(geometry, left, right, strength, rho)
-    x, y = (LinearProblem(geometry, w, w, strength, rho, symmetric=True) for w in (left, right))
+    soft = solve.alike(solve.marginals(reach, penalty, geometry))
+    across = LinearProblem(geometry, left, right, strength, soft)
+    x, y = (LinearProblem(geometry, w, w, strength, soft, symmetric=True) for w in (left, right))
     return debiased(across, x, y, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence_grid")
 
 

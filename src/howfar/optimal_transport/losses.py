@@ -23,8 +23,9 @@ def wasserstein(
 ) -> Tensor:  # (...)
     """The Wasserstein distance W_p = (min_P sum_ij P_ij c(x_i, y_j)^p)^(1/p), exact, in units of the data.
 
-    On the line it is the distance of the quantile functions, found by sorting; in more dimensions an exact linear
-    programme. Differentiable in points and weights; at distance 0 the derivative given is 0.
+    On the line it is the distance of the quantile functions, found by sorting, for every cost that is a power >= 1 of the
+    distance; in more dimensions an exact linear programme. Columns are compared one by one as a batch, (d, n, 1).
+    Differentiable in points and weights; at distance 0 the derivative given is 0.
 
     Args:
         x: points (..., n, d); or a list of clouds (n_b, d) of different sizes, a batch (B,) of them.
@@ -45,11 +46,11 @@ def wasserstein(
     dtype = left.points.dtype
     unit = left.points.new_ones(())
     if ground.degree is not None:
-        left, right, unit = in_their_unit(left, right, p)
-    on_the_line = left.d == 1 and isinstance(ground, costs.Euclidean | costs.CityBlock | costs.Minkowski)
-    if on_the_line:
+        left, right, unit = in_their_unit(left, right, p * ground.degree)
+    power = p * (ground.degree or 0.0)
+    if left.d == 1 and power >= 1 and _of_distance(ground):
         value = one_dimensional.quantile_cost(
-            left.points.squeeze(-1), right.points.squeeze(-1), _weights(left), _weights(right), p
+            left.points.squeeze(-1), right.points.squeeze(-1), _weights(left), _weights(right), power
         )
     else:
         value = solve.transport(left, right, cost=costs.Power(ground, p)).value
@@ -103,7 +104,8 @@ def sinkhorn_divergence(
     *,
     eps: float | Tensor | str | None = None,
     blur: float | None = None,
-    reach: float | None = None,
+    reach: solve.Reach = None,
+    penalty: str = "kl",
     a: Any = None,
     b: Any = None,
     cost: CostLike = "sqeuclidean",
@@ -115,14 +117,17 @@ def sinkhorn_divergence(
 
     Zero between equal measures, positive otherwise, and a smooth loss between the Wasserstein cost (eps -> 0) and
     the squared distance of the means (eps -> inf, squared Euclidean cost). Feydy et al. 2019; unbalanced: Sejourne
-    et al. 2019. In units of the cost. Differentiable once in points and weights.
+    et al. 2019, whose mass term this is, for either penalty. In units of the cost. Differentiable twice in points,
+    weights and eps: Hessian-vector products stream.
 
     Args:
         x: points (..., n, d); or a list of clouds (n_b, d) of different sizes, a batch (B,) of them.
         y: points (..., m, d).
-        eps: entropic strength in units of the cost, "auto" is 5 % of the mean cost of x against y; or
+        eps: entropic strength in units of the cost, "auto" is 5 % of the mean cost of x against y, a constant; or
         blur: eps ** (1 / p) in units of the data, p the degree of the cost.
         reach: the distance beyond which mass is rather destroyed than moved, in units of the data; None: never.
+            Both sides have one reach, as with two the divergence of equal measures would not be zero.
+        penalty: "kl" or "tv", on soft marginals, as in `transport`.
         a: weights (..., n) of x, uniform when left out; they sum to one unless `reach` is given.
         b: weights (..., m) of y.
         cost: a name, an object of `howfar.costs`, or a symmetric callable.
@@ -136,19 +141,25 @@ def sinkhorn_divergence(
         >>> howfar.sinkhorn_divergence(x, x + 2, blur=0.1)
         tensor(8.)
     """
-    left, right = solve.widened(*measures(x, y, a, b, normalised=reach is None))
+    left, right = solve.widened(*measures(x, y, a, b, normalised=not solve.is_soft(reach)))
     ground = costs.resolve(cost)
     across = between(left.points, right.points, ground, backend)
     strength = solve.required_temperature(eps, blur, across, left.weights, right.weights)
-    rho = solve.marginal_weight(reach, across)
+    soft = solve.alike(solve.marginals(reach, penalty, across))
 
     def problem(one: Measure, other: Measure) -> LinearProblem:
         geometry = across if one is not other else between(one.points, other.points, ground, backend)
         symmetric = one is other and ground.swapped() is ground
-        return LinearProblem(geometry, one.weights, other.weights, strength, rho, symmetric)
+        return LinearProblem(geometry, one.weights, other.weights, strength, soft, symmetric)
 
     sides = problem(left, right), problem(left, left), problem(right, right)
     return debiased(*sides, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence")
+
+
+def _of_distance(cost: costs.Cost) -> bool:
+    """Whether the cost is a power of |x - y| on the line."""
+    base = cost.base if isinstance(cost, costs.Power) else cost
+    return isinstance(base, costs.SqEuclidean | costs.Euclidean | costs.CityBlock | costs.Minkowski)
 
 
 def _weights(measure: Measure) -> Tensor | None:

@@ -9,45 +9,55 @@ import torch
 from torch import Tensor
 
 from howfar.geometry import Geometry
+from howfar.optimal_transport.marginals import HARD, Marginal
 
 
 @dataclass(frozen=True)
 class LinearProblem:
-    """min_P <P, C> + eps KL(P | a b^T) + rho KL(P 1 | a) + rho KL(P^T 1 | b), with hard marginals when rho is None.
+    """min_P <P, C> + eps KL(P | a b^T), with P 1 = a and P^T 1 = b, or a penalty on either marginal instead.
 
     Attributes:
         geometry: the cost.
         a: weights (..., n).
         b: weights (..., m).
         eps: temperature (...), in units of the cost; 0 asks for the exact, unregularised problem.
-        rho: weight of the marginal penalties, in units of the cost, or None.
-        symmetric: whether both sides are one measure under a symmetric cost, so that f = g.
+        marginals: the penalties on the marginals a and b.
+        symmetric: whether both sides are one measure under a symmetric cost and one penalty, so that f = g.
     """
 
     geometry: Geometry
     a: Tensor
     b: Tensor
     eps: Tensor
-    rho: float | None = None
+    marginals: tuple[Marginal, Marginal] = (HARD, HARD)
     symmetric: bool = False
+
+    @property
+    def balanced(self) -> bool:
+        """Whether both marginals are hard: potentials are then defined up to a constant, and bounds hold."""
+        return all(marginal.rho is None for marginal in self.marginals)
 
     @cached_property
     def scale(self) -> Tensor:
         """(...) about the largest cost."""
         return self.geometry.scale().to(self.eps)
 
-    def differentiable(self) -> tuple[Tensor, ...]:
-        """Everything a derivative may be asked for: (a, b, *tensors of the geometry)."""
-        return (self.a, self.b, *self.geometry.tensors())
+    @property
+    def settling(self) -> int:
+        """Updates at each temperature on the way down to eps."""
+        return max(marginal.settling for marginal in self.marginals)
 
-    def rebuilt(self, a: Tensor, b: Tensor, *tensors: Tensor) -> LinearProblem:
-        """The same problem on other weights and points."""
-        return replace(self, geometry=self.geometry.rebuilt(*tensors), a=a, b=b)
+    def differentiable(self) -> tuple[Tensor, ...]:
+        """Everything a derivative may be asked for: (a, b, eps, *tensors of the geometry)."""
+        return (self.a, self.b, self.eps, *self.geometry.tensors())
+
+    def rebuilt(self, a: Tensor, b: Tensor, eps: Tensor, *tensors: Tensor) -> LinearProblem:
+        """The same problem on other weights, temperatures and points."""
+        return replace(self, geometry=self.geometry.rebuilt(*tensors), a=a, b=b, eps=eps)
 
     def double(self) -> LinearProblem:
         """The same problem in float64; derivatives flow back to what it was made of."""
-        wide = replace(self, eps=self.eps.double())
-        return wide.rebuilt(*(t.double() for t in self.differentiable()))
+        return self.rebuilt(*(t.double() for t in self.differentiable()))
 
     def detached(self) -> LinearProblem:
         """The same problem, cut from the graph."""
@@ -68,6 +78,10 @@ class LinearProblem:
         """h = g + eps log b."""
         return g + self.eps.unsqueeze(-1) * torch.log(self.b)
 
-    def damping(self, eps: Tensor) -> Tensor | float:
-        """rho / (rho + eps): how far an unbalanced update goes; 1 when marginals are hard."""
-        return 1.0 if self.rho is None else (self.rho / (self.rho + eps)).unsqueeze(-1)
+    def updated_x(self, soft: Tensor, eps: Tensor) -> Tensor:
+        """The f that is optimal against its soft minimum at temperature eps."""
+        return self.marginals[0].update(soft, eps)
+
+    def updated_y(self, soft: Tensor, eps: Tensor) -> Tensor:
+        """The g that is optimal against its soft minimum."""
+        return self.marginals[1].update(soft, eps)

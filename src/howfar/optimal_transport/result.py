@@ -24,7 +24,8 @@ class OTResult:
 
     Attributes:
         value: (...) the objective that was minimised, in units of the cost: <P, C>, plus eps KL(P | a b^T) and the
-            marginal penalties where they apply. Differentiable once in points and weights.
+            marginal penalties where they apply. Differentiable in points, weights and eps, twice where it is
+            entropic; third derivatives of streamed values are refused.
         status: how the solver ended; the worst of a batch.
         n_iter: iterations, the most that an element of the batch took.
         marginal_error: (...) L1 distance of the plan's marginals from those promised, relative to the mass.
@@ -127,13 +128,13 @@ class EntropicResult(OTResult):
 
     @property
     def potentials(self) -> tuple[Tensor, Tensor]:
-        """(f, g); differentiable once, by the implicit function theorem."""
+        """(f, g); differentiable twice, by the implicit function theorem."""
         f, g = self._potentials()
         return f.to(self.value.dtype), g.to(self.value.dtype)
 
     @property
     def cost(self) -> Tensor:
-        """<P, C>; differentiable once."""
+        """<P, C>; differentiable twice."""
         f, g = self._potentials()
         h = self._shifted_y(g)
         soft = self.problem.geometry.softmin(h, self.problem.eps, "x")
@@ -143,7 +144,7 @@ class EntropicResult(OTResult):
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
         """(lower, upper) on the unregularised cost; only where marginals are hard."""
-        if self.problem.rho is not None:
+        if not self.problem.balanced:
             raise DomainError(
                 complaint(
                     "bounds", "hard marginals", "reach=...", "Without mass conservation no plain cost is bounded."
@@ -158,7 +159,7 @@ class EntropicResult(OTResult):
         return torch.nextafter(lower, ends[0]), torch.nextafter(upper, ends[1])
 
     def plan(self) -> Tensor:
-        """(..., n, m) P; differentiable once."""
+        """(..., n, m) P; differentiable twice."""
         f, g = self._potentials()
         # In the exponent a small weight meets the large density beside it before either overflows.
         h = self._shifted_x(f).unsqueeze(-1) + self._shifted_y(g).unsqueeze(-2)
@@ -177,7 +178,7 @@ class EntropicResult(OTResult):
         return _sparse(rows, columns, masses.to(self.value.dtype), (*problem.geometry.batch, n, m))
 
     def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
-        """P v or P^T v, streamed; differentiable once."""
+        """P v or P^T v, streamed; differentiable twice."""
         v, single = self._columns(v, side)
         f, g = self._potentials()
         if side == "x":

@@ -106,7 +106,8 @@ class Sinkhorn:
 
     def _contained(self, problem: LinearProblem, hottest: Tensor, start: Tensor | None) -> Alternated | None:
         """Annealing and plain alternation in one call, where problems fit in cache; who converges slowly is left over."""
-        if not isinstance(problem.geometry, Contained):
+        marginal = problem.marginals[0]
+        if not isinstance(problem.geometry, Contained) or problem.marginals[1] != marginal or marginal.kind != "kl":
             return None
         task = Weighing(
             a=problem.a,
@@ -114,7 +115,7 @@ class Sinkhorn:
             g=torch.zeros_like(problem.b) if start is None else start,
             start=hottest if start is None and not problem.symmetric else problem.eps,
             eps=problem.eps,
-            rho=problem.rho,
+            rho=marginal.rho,
             symmetric=problem.symmetric,
             tol=self.promised(problem.a.dtype),
             count=max(1, int(_IN_CACHE * self.max_iter)),
@@ -132,7 +133,7 @@ class Sinkhorn:
         error = torch.full_like(problem.eps, torch.inf)
         best, best_point, waited = error, point, torch.zeros_like(problem.eps)
         f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
-        mixer = Anderson(problem.b, gauge=problem.rho is None and not problem.symmetric)
+        mixer = Anderson(problem.b, gauge=problem.balanced and not problem.symmetric)
         while True:
             n_iter += 1
             step = fixed_point.step(point)
@@ -193,23 +194,25 @@ class _Alternating:
     problem: LinearProblem
 
     def step(self, g: Tensor) -> _Step:
+        g = self.problem.marginals[1].admitted(g)
         f = self._x_update(g, self.problem.eps)
         soft = self._soft_y(f, self.problem.eps)
-        error = _error(self.problem, self.problem.b, g, soft)
-        return _Step(f, g, error, self.problem.damping(self.problem.eps) * soft)
+        error = _error(self.problem, 1, g, soft)
+        return _Step(f, g, error, self.problem.updated_y(soft, self.problem.eps))
 
     def row_error(self, f: Tensor, g: Tensor) -> Tensor:
         soft = self.problem.geometry.softmin(self.problem.shifted_y(g), self.problem.eps, "x")
-        return _error(self.problem, self.problem.a, f, soft)
+        return _error(self.problem, 0, f, soft)
 
     def annealed(self, hottest: Tensor) -> Tensor:
         f, g = torch.zeros_like(self.problem.a), torch.zeros_like(self.problem.b)
         eps = torch.maximum(hottest, self.problem.eps)
         while bool((running := eps > self.problem.eps).any()):
-            f = torch.where(running.unsqueeze(-1), self._x_update(g, eps), f)
-            g = torch.where(running.unsqueeze(-1), self.problem.damping(eps) * self._soft_y(f, eps), g)
+            for _ in range(self.problem.settling):
+                f = torch.where(running.unsqueeze(-1), self._x_update(g, eps), f)
+                g = torch.where(running.unsqueeze(-1), self.problem.updated_y(self._soft_y(f, eps), eps), g)
             eps = torch.maximum(eps / 2, self.problem.eps)
-        if self.problem.rho is not None:
+        if not self.problem.balanced:
             return g
         # Of all f - c, g + c that are the same answer, the balanced pair has the least rounding.
         mean_f = (self.problem.a * f).sum(-1, keepdim=True) / self.problem.a.sum(-1, keepdim=True)
@@ -218,7 +221,7 @@ class _Alternating:
 
     def _x_update(self, g: Tensor, eps: Tensor) -> Tensor:
         h = g + eps.unsqueeze(-1) * torch.log(self.problem.b)
-        return self.problem.damping(eps) * self.problem.geometry.softmin(h, eps, "x")
+        return self.problem.updated_x(self.problem.geometry.softmin(h, eps, "x"), eps)
 
     def _soft_y(self, f: Tensor, eps: Tensor) -> Tensor:
         h = f + eps.unsqueeze(-1) * torch.log(self.problem.a)
@@ -232,10 +235,11 @@ class _Symmetric:
     problem: LinearProblem
 
     def step(self, f: Tensor) -> _Step:
+        f = self.problem.marginals[0].admitted(f)
         soft = self._soft(f, self.problem.eps)
         # The plan of (f, f) is symmetric, so its rows and its columns miss by the same.
-        error = 2 * _error(self.problem, self.problem.a, f, soft)
-        return _Step(f, f, error, 0.5 * (f + self.problem.damping(self.problem.eps) * soft))
+        error = 2 * _error(self.problem, 0, f, soft)
+        return _Step(f, f, error, self.problem.marginals[0].halfway(f, soft, self.problem.eps))
 
     def _soft(self, f: Tensor, eps: Tensor) -> Tensor:
         return self.problem.geometry.softmin(f + eps.unsqueeze(-1) * torch.log(self.problem.a), eps, "x")
@@ -250,12 +254,15 @@ def _start(problem: LinearProblem, hottest: Tensor) -> Tensor:
     return torch.zeros_like(problem.b) if problem.symmetric else _Alternating(problem).annealed(hottest)
 
 
-def _error(problem: LinearProblem, weights: Tensor, potential: Tensor, soft: Tensor) -> Tensor:
+def _error(problem: LinearProblem, side: int, potential: Tensor, soft: Tensor) -> Tensor:
     """L1 distance of one marginal of the plan from what the potential promises, relative to the mass."""
+    weights = (problem.a, problem.b)[side]
     has = torch.exp((potential - soft) / problem.eps.unsqueeze(-1))
-    wants = torch.ones_like(has) if problem.rho is None else torch.exp(-potential / problem.rho)
-    gap = torch.where(weights > 0, weights * (has - wants).abs(), 0)
-    return gap.sum(-1) / torch.where(weights > 0, weights * wants, 0).sum(-1)
+    wants = problem.marginals[side].promised(potential, soft, problem.eps)
+    gap = torch.where(weights > 0, weights * (has - wants).abs(), 0).sum(-1)
+    mass = torch.where(weights > 0, weights * wants, 0).sum(-1)
+    # Without any mass, all of it destroyed, nothing is missing.
+    return torch.where(gap == 0, 0, gap / mass)
 
 
 def warn_unless_converged(solution: Solution, asked: str) -> None:

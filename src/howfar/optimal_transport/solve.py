@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,17 +10,20 @@ import torch
 from torch import Tensor
 
 from howfar import _checks, costs
-from howfar._errors import DomainError, ShapeError, complaint
+from howfar._errors import DerivativeUnavailable, DomainError, ShapeError, complaint
 from howfar.geometry import DenseCost, Geometry, between
 from howfar.measure import Measure, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
 from howfar.optimal_transport import certificate, coarse, exact
 from howfar.optimal_transport.dual import dual_value
+from howfar.optimal_transport.marginals import HARD, KINDS, Marginal
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.result import EntropicResult, ExactResult, OTResult
 from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution, warn_unless_converged
 from howfar.optimal_transport.status import Status
 
+Reach = float | Sequence[float | None] | None
+"""One reach for both sides, or one for each; None where a marginal is hard."""
 _COARSEST = 0.05
 """The first temperature tried for a given accuracy, as a share of the largest cost."""
 _ROUNDING = 0.25
@@ -39,7 +43,8 @@ def transport(
     cost: CostLike = "sqeuclidean",
     eps: float | Tensor | str | None = None,
     blur: float | None = None,
-    reach: float | None = None,
+    reach: Reach = None,
+    penalty: str = "kl",
     accuracy: float | None = None,
     tol: float | None = None,
     max_iter: int = 2000,
@@ -50,7 +55,9 @@ def transport(
 
     Without `eps`, `blur` and `accuracy` the transport is exact: min <P, C> over couplings P of a and b. With a
     temperature it is entropic (Cuturi 2013), min <P, C> + eps KL(P | a b^T), solved in the log domain. With `reach`
-    the marginals are soft (Chizat et al. 2018, Sejourne et al. 2019): the penalty reach**p KL of each marginal.
+    the marginals are soft (Chizat et al. 2018, Sejourne et al. 2019): each pays reach**p KL(P 1 | a), or with
+    penalty="tv" reach**p |P 1 - a|_1, which is partial transport: a unit is moved where that costs less than
+    2 reach**p, what it costs to leave it out on both sides, and left out whole beyond.
 
     Args:
         x: points (..., n, d); or a list of clouds (n_b, d) of different sizes, a batch (B,) of them.
@@ -58,9 +65,12 @@ def transport(
         a: weights (..., n) of x, uniform when left out; they sum to one unless `reach` is given.
         b: weights (..., m) of y.
         cost: a name, an object of `howfar.costs`, or a callable; "sqeuclidean" is |x - y|^2, never halved.
-        eps: entropic strength in units of the cost; "auto" is 5 % of the mean cost sum_ij a_i b_j C_ij.
+        eps: entropic strength in units of the cost, differentiable where it is a tensor and the cost has a degree;
+            "auto" is 5 % of the mean cost sum_ij a_i b_j C_ij, a constant.
         blur: eps ** (1 / p) in units of the data, p the degree of the cost; instead of eps.
-        reach: the distance, in units of the data, beyond which mass is rather destroyed than moved.
+        reach: the distance, in units of the data, beyond which mass is rather destroyed than moved; a pair gives
+            one for x and one for y, where None keeps that marginal hard.
+        penalty: "kl" or "tv", on soft marginals.
         accuracy: instead of eps: lower eps until the certified bounds differ by less than this share, and solve
             exactly where no temperature that the dtype holds proves it.
         tol: stop at this marginal error, relative to the mass; 1e-6 in float64 and 1e-4 in float32 when left out.
@@ -82,10 +92,11 @@ def transport(
         >>> howfar.transport(x, y, eps=0.1).plan().sum()
         tensor(1.)
     """
-    left, right = widened(*measures(x, y, a, b, normalised=reach is None))
+    left, right = widened(*measures(x, y, a, b, normalised=not is_soft(reach)))
     geometry = between(left.points, right.points, costs.resolve(cost), backend)
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
-    return _solve(geometry, left.weights, right.weights, eps, blur, reach, accuracy, solver, init)
+    soft = marginals(reach, penalty, geometry)
+    return solved(geometry, left.weights, right.weights, eps, blur, soft, accuracy, solver, init)
 
 
 def transport_matrix(
@@ -94,13 +105,14 @@ def transport_matrix(
     b: Any = None,
     *,
     eps: float | Tensor | str | None = None,
-    reach: float | None = None,
+    reach: Reach = None,
+    penalty: str = "kl",
     accuracy: float | None = None,
     tol: float | None = None,
     max_iter: int = 2000,
     init: OTResult | None = None,
 ) -> OTResult:
-    """`transport` on a cost matrix C (..., n, m); `reach` is then in units of the cost.
+    """`transport` on a cost matrix C (..., n, m); `reach` is then in units of the cost, the weight of the penalty.
 
     Example:
         >>> import torch, howfar
@@ -115,19 +127,20 @@ def transport_matrix(
         )
     _checks.check_finite(matrix, "C", "Fill it first; a pair that must not meet gets a large cost.")
     matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    left = Measure.of(matrix.detach(), a, name="C", weights_name="a", normalised=reach is None)
-    right = Measure.of(matrix.detach().mT, b, name="C", weights_name="b", normalised=reach is None)
+    normalised = not is_soft(reach)
+    left = Measure.of(matrix.detach(), a, name="C", weights_name="a", normalised=normalised)
+    right = Measure.of(matrix.detach().mT, b, name="C", weights_name="b", normalised=normalised)
     batch = _checks.check_batch(left.batch, right.batch, "a", "b")
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
     weights = left.expand(batch).weights, right.expand(batch).weights
     geometry = DenseCost(matrix.expand(*batch, *matrix.shape[-2:]))
-    return _solve(geometry, *weights, eps, None, reach, accuracy, solver, init)
+    return solved(geometry, *weights, eps, None, marginals(reach, penalty, geometry), accuracy, solver, init)
 
 
 def solve_entropic(
     problem: LinearProblem, solver: Sinkhorn, init: Tensor | None = None
 ) -> tuple[Tensor, Solution, LinearProblem]:
-    """(value, solution, problem as solved) of an entropic problem; the value is differentiable once.
+    """(value, solution, problem as solved) of an entropic problem; the value is differentiable.
 
     Where the rounding of float32 potentials, divided by eps, would show in the marginals, the problem is solved in
     float64, and the solution is of that dtype; the value keeps the dtype of the input.
@@ -178,7 +191,7 @@ def temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: Tensor) -
     if eps is not None and blur is not None:
         raise DomainError(complaint("eps", "either eps or blur", "both", "blur = eps ** (1 / p); pass one of them."))
     if blur is not None:
-        return check_eps(_checks.check_positive(blur, "blur") ** _degree(geometry, "blur", "eps"), geometry.batch, a)
+        return check_eps(_constant(blur, "blur") ** _degree(geometry, "blur", "eps"), geometry.batch, a)
     if isinstance(eps, str):
         if eps != "auto":
             raise DomainError(complaint("eps", "a number or 'auto'", repr(eps), "Pass eps as a float."))
@@ -204,11 +217,47 @@ def required_temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: 
     return strength
 
 
-def marginal_weight(reach: float | None, geometry: Geometry) -> float | None:
-    """rho = reach ** p in units of the cost, None for hard marginals."""
-    if reach is None:
-        return None
-    reach = _checks.check_positive(reach, "reach")
+def is_soft(reach: Reach) -> bool:
+    """Whether any marginal is soft, so that masses need not be equal."""
+    return any(r is not None for r in reach) if isinstance(reach, tuple | list) else reach is not None
+
+
+def marginals(reach: Reach, penalty: str, geometry: Geometry) -> tuple[Marginal, Marginal]:
+    """The penalties on both marginals, with rho = reach ** p in units of the cost."""
+    kind = _checks.check_choice(penalty, "penalty", KINDS)
+    if kind != "kl" and not is_soft(reach):
+        raise DomainError(
+            complaint(
+                "penalty", "reach beside it", repr(penalty), "Pass reach, or leave penalty out for hard marginals."
+            )
+        )
+    both = reach if isinstance(reach, tuple | list) else (reach, reach)
+    if len(both) != 2:
+        raise DomainError(
+            complaint(
+                "reach", "a number, or a pair for x and y", f"{len(both)} of them", "Pass reach=(reach_x, reach_y)."
+            )
+        )
+    x, y = (HARD if r is None else Marginal(_weight(r, geometry), kind) for r in both)  # type: ignore[arg-type]
+    return x, y
+
+
+def alike(soft: tuple[Marginal, Marginal]) -> tuple[Marginal, Marginal]:
+    """The penalties of a debiased problem, which are the same on both sides."""
+    if soft[0] != soft[1]:
+        raise DomainError(
+            complaint(
+                "reach",
+                "one for both sides, as a divergence debiased with two is not zero between equal measures",
+                "two",
+                "Pass one number, or use howfar.transport(..., reach=(reach_x, reach_y)).",
+            )
+        )
+    return soft
+
+
+def _weight(reach: float, geometry: Geometry) -> float:
+    reach = _constant(reach, "reach")
     degree = 1.0 if isinstance(geometry, DenseCost) else _degree(geometry, "reach", "costs.Power")
     least, most = _REACHES
     if not least ** (1 / degree) <= reach <= most ** (1 / degree):
@@ -218,6 +267,15 @@ def marginal_weight(reach: float | None, geometry: Geometry) -> float | None:
             complaint("reach", f"{least:g} <= reach{power} <= {most:g}, in units of the cost", f"{reach:g}", fix)
         )
     return float(reach**degree)
+
+
+def _constant(value: Any, name: str) -> float:
+    """A positive number, which a derivative does not reach."""
+    if isinstance(value, Tensor) and value.requires_grad:
+        raise DerivativeUnavailable(
+            f"{name}: there is no derivative in it, only in eps. Pass {name}.detach(), or eps as a tensor."
+        )
+    return _checks.check_positive(value, name)
 
 
 def _degree(geometry: Geometry, argument: str, instead: str) -> float:
@@ -239,31 +297,32 @@ def widened(x: Measure, y: Measure) -> tuple[Measure, Measure]:
     return x.to(dtype), y.to(dtype)
 
 
-def _solve(
+def solved(
     geometry: Geometry,
     a: Tensor,
     b: Tensor,
     eps: Any,
     blur: Any,
-    reach: float | None,
+    soft: tuple[Marginal, Marginal],
     accuracy: float | None,
     solver: Sinkhorn,
     init: OTResult | None,
 ) -> OTResult:
+    """The result for a geometry and marginals that are already made."""
     strength = temperature(eps, blur, geometry, a, b)
-    rho = marginal_weight(reach, geometry)
+    hard = soft == (HARD, HARD)
     start = None if init is None else _start(init, b)
     if accuracy is not None:
-        return _to_accuracy(geometry, a, b, strength, rho, accuracy, solver, start)
+        return _to_accuracy(geometry, a, b, strength, hard, accuracy, solver, start)
     if strength is None:
-        if rho is not None:
+        if not hard:
             raise DomainError(
                 complaint(
                     "reach", "eps or blur beside it", "neither", "Unbalanced transport is solved with a temperature."
                 )
             )
         return _exact(geometry, a, b)
-    problem = LinearProblem(geometry, a, b, strength, rho)
+    problem = LinearProblem(geometry, a, b, strength, soft)
     value, solution, problem = solve_entropic(problem, solver, start)
     warn_unless_converged(solution, "transport")
     return _result(problem, value, solution)
@@ -299,13 +358,13 @@ def _to_accuracy(
     a: Tensor,
     b: Tensor,
     strength: Tensor | None,
-    rho: float | None,
+    hard: bool,
     accuracy: float,
     solver: Sinkhorn,
     start: Tensor | None,
 ) -> OTResult:
     accuracy = _checks.check_positive(accuracy, "accuracy")
-    if strength is not None or rho is not None:
+    if strength is not None or not hard:
         raise DomainError(
             complaint("accuracy", "no eps, blur or reach beside it", "one of them", "accuracy chooses eps by itself.")
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from howfar import _checks, costs
 from howfar._errors import DomainError, ShapeError, complaint
-from howfar.ops import backends, ragged
+from howfar.ops import backends, ragged, temperature
 from howfar.ops.precision import working
 from howfar.ops.reduction import Formula, Reduction
 from howfar.ops.soft_minimum import cpu, reference
@@ -31,13 +31,13 @@ def softmin(
     """-eps log sum_j exp((h_j - c(x_i, y_j)) / eps), one number for each row of x.
 
     This is the half-step of Sinkhorn's algorithm with h = g + eps log b. Linear memory; exact first and second
-    derivatives in x, y and h. An entry h_j = -inf removes the point y_j.
+    derivatives in x, y, h and eps. An entry h_j = -inf removes the point y_j.
 
     Args:
         x: points (..., n, d).
         y: points (..., m, d).
         h: shifted potentials (..., m), in units of the cost; -inf allowed, not in a whole row.
-        eps: temperature in units of the cost, a number or one for each batch element (...); a constant.
+        eps: temperature in units of the cost, a number or one for each batch element (...).
         cost: a name, an object of `howfar.costs`, or a callable.
         backend: "auto", "reference", "cpu" or "triton"; an explicit name never falls back.
         offsets: (x_offsets, y_offsets), each (B + 1,) integers, for a ragged batch: x (N, d), y (M, d) and h (M,) are then
@@ -56,6 +56,9 @@ def softmin(
     if offsets is not None:
         return _ragged(x, y, h, eps, cost, backend, offsets)
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    if temperature.moves(eps):
+        scaled = temperature.in_its_unit(x, y, h, eps, cost)
+        return (eps.unsqueeze(-1) * softmin(*scaled, eps=1.0, cost=cost, backend=backend)).to(x.dtype)
     return softmin_of(x, y, h, eps, cost, backend)
 
 
@@ -101,6 +104,10 @@ def softmin_apply(
     batch = _checks.check_batch(x.shape[:-2], v.shape[:-2], "x", "v")
     x, y, v = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, v))
     h, eps = h.expand(*batch, h.shape[-1]), eps.expand(batch)
+    if temperature.moves(eps):
+        scaled = temperature.in_its_unit(x, y, h, eps, cost)
+        soft, means = softmin_apply(*scaled, v.to(eps.dtype), eps=1.0, cost=cost, backend=backend)
+        return (eps.unsqueeze(-1) * soft).to(x.dtype), means.to(x.dtype)
     return softmin_apply_of(x, y, h, v, eps, cost, backend)
 
 
@@ -118,6 +125,9 @@ def softmin_cost(
 ) -> Tensor:  # (..., n)
     """The average of the cost c_ij itself under the weights exp((h_j - c_ij) / eps); arguments as in `softmin`."""
     x, y, h, eps, cost = _checked(x, y, h, eps, cost, backend)
+    if temperature.moves(eps):
+        scaled = temperature.in_its_unit(x, y, h, eps, cost)
+        return (eps.unsqueeze(-1) * softmin_cost(*scaled, eps=1.0, cost=cost, backend=backend)).to(x.dtype)
     return softmin_cost_of(x, y, h, eps, cost, backend)
 
 
@@ -214,9 +224,9 @@ def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
     """A positive temperature for each batch element (...), in at least float32."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     if isinstance(eps, Tensor):
-        strength = eps.detach().to(like.device)
+        strength = eps.to(like.device)
         _checks.check_finite(strength, "eps", "Pass finite temperatures.")
-        least = None if _checks.unseen(strength) else strength.min().item()
+        least = None if _checks.unseen(strength) else strength.detach().min().item()
     else:
         least = _checks.check_positive(eps, "eps", unit="in units of the cost")
         strength = torch.full((), least, dtype=dtype, device=like.device)
