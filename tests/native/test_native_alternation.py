@@ -57,7 +57,7 @@ class Drawn:
         if self.explicit:
             geometry = DenseCost(geometry.matrix())
         b = a if self.symmetric else b
-        return LinearProblem(geometry, a.to(dtype), b.to(dtype), eps, rho, self.symmetric)
+        return LinearProblem(geometry, a.to(dtype), b.to(dtype), eps, (Marginal(rho), Marginal(rho)), self.symmetric)
 
     def weights(self, generator: torch.Generator, n: int) -> Tensor:
         drawn = torch.rand(*self.batch, n, generator=generator, dtype=torch.float64) + 0.1
@@ -102,7 +102,7 @@ def same(drawn: Drawn, dtype: torch.dtype) -> None:
     """Against the steps in float64, to the rounding of the cost in the dtype, which the temperature divides."""
     narrow = drawn.problem(dtype)
     problem = drawn.problem(torch.float64)
-    problem = replace(problem, eps=narrow.eps.double(), rho=narrow.rho)
+    problem = replace(problem, eps=narrow.eps.double(), marginals=narrow.marginals)
     found = attempted(narrow, drawn.start(narrow), drawn.count)
     if found is None:
         # Potentials of points without weight that are far from any update leave the range of the kernel, and say so.
