@@ -209,7 +209,8 @@ class Cosine(Cost):
         dtype, wide = x.dtype, x.dtype if x.device.type == "mps" else torch.float64
         (x, x_zero), (y, y_zero) = _directions(x.to(wide)), _directions(y.to(wide))
         # Half the squared distance of the directions: 1 - <u, v> has no digits left where the angle is small.
-        cost = torch.where(x_zero.unsqueeze(-1) | y_zero.unsqueeze(-2), 1, 0.5 * squared_distances(x, y))
+        nowhere = x_zero.unsqueeze(-1) | y_zero.unsqueeze(-2)
+        cost = torch.where(nowhere, 1 - dot_products(x, y), 0.5 * squared_distances(x, y))
         return (cost + (cost.detach().clamp_max(2) - cost.detach())).to(dtype)
 
 

@@ -17,6 +17,7 @@ from howfar import _native, costs
 from howfar.geometry import DenseCost, PointCloud
 from howfar.ops.alternation import Alternated, Weighing
 from howfar.optimal_transport import LinearProblem
+from howfar.optimal_transport.marginals import Marginal
 from howfar.optimal_transport.sinkhorn import _Alternating, _fixed_point, _start
 
 COSTS: list[costs.Cost] = [

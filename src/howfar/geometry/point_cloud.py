@@ -58,7 +58,8 @@ class PointCloud:
     def rebuilt(self, *tensors: Tensor) -> PointCloud:
         """The same cost between other clouds."""
         x, y = tensors
-        return replace(self, x=x, y=y)
+        same = x.shape == self.x.shape and y.shape == self.y.shape
+        return replace(self, x=x, y=y, orders=self.orders if same else None)
 
     def arranged(self) -> PointCloud:
         """The same, with soft minima over points in spatial order: quicker at temperatures far below the cost."""

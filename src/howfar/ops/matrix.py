@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from howfar import _native
-from howfar.ops import compiled
+from howfar.ops import compiled, temperature
 
 _MOST_NEIGHBOURS = 128
 _WORK = 14
@@ -27,6 +27,8 @@ def why_unavailable(C: Tensor, eps: Tensor | None = None, *others: Tensor, k: in
         return f"it takes float32 or float64 of one kind, and C is {C.dtype}"
     if k > _MOST_NEIGHBOURS:
         return f"it finds up to {_MOST_NEIGHBOURS} neighbours"
+    if temperature.moves(eps):
+        return "the temperature is differentiated in"
     reason = compiled.why_not_these(C, *others) or _native.why_no_kernels()
     if reason is None and eps is not None and float(eps.min()) < _FLATTEST[C.dtype]:
         return "the temperature is below what it divides by"

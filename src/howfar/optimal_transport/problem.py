@@ -65,10 +65,8 @@ class LinearProblem:
 
     def selected(self, elements: Tensor) -> LinearProblem:
         """The elements of the batch where a mask (...) is true, along one batch axis."""
-        chosen = replace(self, eps=self.eps[elements])
-        return chosen.rebuilt(
-            *(t.expand(*self.eps.shape, *t.shape[self.eps.ndim :])[elements] for t in self.differentiable())
-        )
+        batch = self.eps.shape
+        return self.rebuilt(*(t.expand((*batch, *t.shape[len(batch) :]))[elements] for t in self.differentiable()))
 
     def shifted_x(self, f: Tensor) -> Tensor:
         """h = f + eps log a, the shifted potential of the x side; -inf where a point has no mass."""

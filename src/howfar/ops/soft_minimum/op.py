@@ -148,7 +148,7 @@ _SOFTMIN = Reduction(
         rows=lambda x, y, h, eps, cost: reference.softmin(x, y, h, eps.to(x.dtype), cost),
         why=cpu.why_unavailable,
         forward=cpu.forward,
-        gradient=cpu.gradient,
+        gradient=lambda wanted, grad, inputs, kept, eps, cost: cpu.gradient(wanted, grad, inputs, kept, eps, cost),
         keeps=True,
     )
 )
