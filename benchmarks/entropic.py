@@ -77,7 +77,8 @@ def low(n: int, share: float) -> Job:
     def ours() -> Potentials:
         with _Counted() as counted:
             result = howfar.transport(x, y, eps=eps, tol=0.9 * _BUDGET, max_iter=20_000)
-        counts["howfar"] = counted.softmins // 2
+        # A solve in cache counts its own.
+        counts["howfar"] = max(counted.softmins // 2, result.n_iter)
         return result.potentials
 
     def plain() -> Potentials:

@@ -18,6 +18,7 @@ import howfar
 from benchmarks.harness import Contender, Job
 from benchmarks.marginals import loosest, marginal_error
 from howfar.geometry import PointCloud
+from howfar.ops.alternation import Weighing
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn
 
@@ -41,13 +42,14 @@ def jobs(*, tiny: bool, long: bool) -> Iterator[Job]:  # noqa: ARG001
 def fixed_iterations(title: str, x: Tensor, y: Tensor, eps: float) -> Job:
     """Potentials after 50 iterations from zero; GeomLoss lowers its temperature in as many."""
     weights = x.new_full(x.shape[:2], 1 / x.shape[1])
-    problem = LinearProblem(
-        PointCloud(x, y, howfar.costs.SqEuclidean()), weights, weights, x.new_full(x.shape[:1], eps)
-    )
+    all_eps = x.new_full(x.shape[:1], eps)
+    task = Weighing(weights, weights, torch.zeros_like(weights), all_eps, all_eps, None, False, 0.0, _ITERATIONS)
     solver = Sinkhorn(max_iter=_ITERATIONS, potential_tol=1e-30)
+    clouds = PointCloud(x, y, howfar.costs.SqEuclidean())
 
     def ours() -> Potentials:
-        solution = solver.solve(problem)
+        inside = clouds.alternate(task)
+        solution = solver.solve(LinearProblem(clouds, weights, weights, all_eps)) if inside is None else inside
         return solution.f, solution.g
 
     diameter, blur = math.sqrt(x.shape[-1]), math.sqrt(eps / 2)

@@ -174,7 +174,7 @@ typedef struct howfar_alternation {
   int64_t *iterations;     /* (batch): at eps; -1 where the potentials left the range of this method, f and g undefined */
   int64_t cost_step, a_step, b_step;
   int64_t count;           /* most iterations at eps; fewer where the error falls too slowly to reach tol in them */
-  double factor, tol;
+  double factor, tol;      /* tol 0 asks for all of count */
   double rho;              /* weight of the marginal penalties; 0 for hard marginals */
   int32_t symmetric;
 } howfar_alternation;

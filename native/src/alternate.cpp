@@ -411,7 +411,7 @@ struct Alternation {
       }
       if (!(error > call.tol) || done == call.count) break;
       if (done % kPeriod == 0) {
-        if (done > kPeriod && !is_on_its_way(error, before, call.count - done)) break;
+        if (call.tol > 0 && done > kPeriod && !is_on_its_way(error, before, call.count - done)) break;
         before = error;
       }
       if (call.symmetric)

@@ -92,7 +92,7 @@ def test_what_is_left_out_is_below_rounding(case: Case, d: int, cost: str, dtype
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_far_columns_are_not_looked_at(dtype: torch.dtype) -> None:
     x, y, h = ordered_clouds(3, dtype)
-    clouds = soft_minimum._arranged(x, y, torch.tensor(EPS), SQUARED)
+    clouds = soft_minimum._arranged(x, y, torch.tensor(EPS), SQUARED, None)
     h.zero_()
     # Values of whole boxes of 64 columns that no row of the first group is near to are no numbers.
     low, high = x[:16].amin(0), x[:16].amax(0)
@@ -119,7 +119,7 @@ def test_sums_of_values_keep_their_digits(shown: str, dtype: torch.dtype) -> Non
     v = torch.stack([torch.ones_like(h), y[:, 0]], -1)
     if shown == "far":
         v[torch.cdist(x[:16], y).amin(0) < 0.1] = 0.0
-    clouds = soft_minimum._arranged(x, y, torch.tensor(EPS), SQUARED)
+    clouds = soft_minimum._arranged(x, y, torch.tensor(EPS), SQUARED, None)
     f = ops.softmin(x.double(), y.double(), h.double(), eps=EPS, backend="reference").to(dtype)
     got = compiled.run("gibbs", clouds, scale=torch.tensor(1 / EPS), f=f, h=h, v=v)[0][:16]
     gaps = (x[:16].double().unsqueeze(1) - y.double()).square().sum(-1)

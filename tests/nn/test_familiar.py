@@ -58,7 +58,8 @@ def moons():
 def test_moons_converge_to_a_coupling():
     x, y = moons()
     cost, plan, _ = SinkhornDistance(eps=0.1, max_iter=100)(x, y)
-    assert_close(cost.item(), 1.7968, atol=5e-5, rtol=0)
+    # In float32 the loop ends at a marginal error of 1e-4.
+    assert_close(cost.item(), 1.7968, atol=1e-4, rtol=0)
     assert_close(plan.sum(0), torch.full((15,), 1 / 15), atol=1e-5, rtol=0)
     assert_close(plan.sum(1), torch.full((15,), 1 / 15), atol=1e-5, rtol=0)
 

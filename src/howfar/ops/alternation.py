@@ -35,7 +35,7 @@ class Weighing:
         eps: (...) temperature, in units of the cost.
         rho: weight of the marginal penalties, or None for hard marginals.
         symmetric: whether both sides are one measure, so that f = g.
-        tol: stop at this marginal error.
+        tol: stop at this marginal error; 0 never.
         count: most iterations at eps; fewer where the error falls too slowly for them to be enough.
     """
 

@@ -32,6 +32,8 @@ _STEEPEST = {torch.float32: 5.0, torch.float64: 18.0}
 _EXACT_EXPONENTS = (0.5, 1.0, 1.5, 2.0)
 _SECONDS = 0.2
 """About the longest call: the time after which Ctrl-C is answered."""
+_ALONE = 2e-5
+"""Shorter work is done by one thread: to wake others takes as long, and beside other programs far longer."""
 _SPEED = {"avx512": 2e10, "avx2": 1e10, "neon": 4e9, "portable": 3e9}
 """Features and exponentials of float32 that a slow processor of the kind does in a second of one thread."""
 
@@ -309,7 +311,10 @@ def run(
         written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or q)}
         _run_ragged(kernel, call, clouds.offsets, size, addresses, scales, written, _seconds(clouds, each, carried) / m)
         return out, beside
-    for problem, problems, begin, end in _pieces(batch.numel(), n, _seconds(clouds, each, carried) / call.threads):
+    seconds = _seconds(clouds, each, carried)
+    if seconds * n * batch.numel() < _ALONE:
+        call.threads = 1
+    for problem, problems, begin, end in _pieces(batch.numel(), n, seconds / call.threads):
         for name, (address, step) in addresses.items():
             setattr(call, name, address + problem * step * size)
         call.out = out.data_ptr() + problem * n * width * size

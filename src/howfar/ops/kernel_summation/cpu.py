@@ -220,5 +220,7 @@ def _side_by_side(values: list[float | Tensor], batch: torch.Size) -> Tensor:
     """Numbers, or tensors (..., 1, 1) of them, as one tensor (..., K)."""
     if not any(isinstance(value, Tensor) for value in values):
         return torch.tensor(values, dtype=torch.float64)
-    flat = [value[..., 0, 0] if isinstance(value, Tensor) else torch.tensor(value) for value in values]
+    flat = [
+        value[..., 0, 0] if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in values
+    ]
     return torch.stack([value.double().expand(batch) for value in flat], -1)
