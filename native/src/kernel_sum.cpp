@@ -35,14 +35,8 @@ struct Kernel {
       general.tile(x, norms, y, memory, nullptr);
       Scores<T, kGeneral>::fetch(memory, u);
     } else {
-      if (general.d <= 3) {
-        start(y, u);
-        accumulate_any<T, KIND == kDifference>(x, y, general.d, u);
-      } else {
-        alignas(64) T memory[kRows * kPanel<T>];
-        over_features(x, y, general.d, memory);
-        Scores<T, kGeneral>::fetch(memory, u);
-      }
+      start(y, u);
+      accumulate_any<T, KIND == kDifference>(x, y, general.d, u);
       if (KIND == kFolded && general.form == HOWFAR_FORM_PRODUCT)
         for (int r = 0; r < kRows; ++r)
           for (int v = 0; v < kVectors; ++v) u[r][v] = max(u[r][v] + splat(norms[r]), Vec<T>{});
@@ -94,14 +88,6 @@ struct Kernel {
     }
   }
 
-  /* Apart, so that the sums stay in registers while features go by. */
-  __attribute__((noinline)) void over_features(const T *x, const T *y, int64_t d, T *out) const {
-    Tile<T> u;
-    start(y, u);
-    accumulate<T, KIND == kDifference, 0>(x, y, d, u);
-    put<T>(u, out);
-  }
-
   __attribute__((noinline)) void mix(const T *u, int32_t begin, int32_t end, T *total) const {
     Tile<T> t;
     Scores<T, kGeneral>::fetch(u, t);
@@ -131,14 +117,46 @@ Packing<T> packing(const howfar_pairs *a, int64_t b) {
   return how;
 }
 
+/* Adds a chunk of panels to the sums of one group of rows. Apart from all else, so that tiles stay in registers. */
+template <class T, class K>
+__attribute__((noinline)) void add_chunk(const K &kernel, const Packed<T> &columns, const T *x, const T *norms, int64_t b,
+                                         int64_t start, int64_t stop, Vec<T> *sums) {
+  const int64_t q = columns.q;
+  for (int64_t panel = start; panel < stop; ++panel) {
+    const T *y = columns.panel(b, panel), *packed = columns.values(y);
+    kernel.each(x, norms, y, [&](int32_t result, const Tile<T> &t) {
+      for (int64_t c = 0; c < q; ++c) {
+        Vec<T> weight[kVectors], *sum = sums + (result * q + c) * kRows;
+        for (int v = 0; v < kVectors; ++v) weight[v] = load(packed + c * kPanel<T> + v * Lanes<T>::n);
+        for (int r = 0; r < kRows; ++r) {
+          Vec<T> total = sum[r];
+          for (int v = 0; v < kVectors; ++v) total += t[r][v] * weight[v];
+          sum[r] = total;
+        }
+      }
+    });
+  }
+}
+
+/* The kernel values of one group of rows, results `step` apart. */
+template <class T, class K>
+__attribute__((noinline)) void put_chunk(const K &kernel, const Packed<T> &columns, const T *x, const T *norms, int64_t b,
+                                         int64_t start, int64_t stop, T *out, int64_t step) {
+  for (int64_t panel = start; panel < stop; ++panel)
+    kernel.each(x, norms, columns.panel(b, panel), [&](int32_t result, const Tile<T> &t) {
+      T *to = out + result * step + (panel - start) * kPanel<T>;
+      for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v) store(to + r * kStride<T> + v * Lanes<T>::n, t[r][v]);
+    });
+}
+
 /* Few columns of weights: lane by lane, over chunks and then over runs. */
 template <class T, int KIND, int PROFILES>
 int few_columns(const howfar_pairs *a) {
-  constexpr int L = Lanes<T>::n;
   const Packed<T> columns(a, a->form == HOWFAR_FORM_PRODUCT, false, true, [a](int64_t b) { return packing<T>(a, b); });
   const int64_t d = a->d, q = a->q, width = a->results * q, length = run_panels<T>(columns.chunk);
   const int64_t runs = (columns.panels + length - 1) / length;
-  return over_runs<T>(a, width, kBlock, runs, [&](int64_t b, int64_t first, int64_t rows, int64_t run, int64_t end, const auto &write) {
+  const auto sums_of = [&](int64_t b, int64_t first, int64_t rows, int64_t run, int64_t end, const auto &write) {
     const int64_t padded = padded_rows(rows);
     const Kernel<T, KIND, PROFILES> kernel(a, b);
     Buffer<T> x(padded * d), norms(padded);
@@ -151,20 +169,7 @@ int few_columns(const howfar_pairs *a) {
         const int64_t stop = least(start + columns.chunk, run_end);
         for (int64_t row = 0; row < padded; row += kRows) {
           for (int64_t i = 0; i < width * kRows; ++i) chunk.data[i] = Vec<T>{};
-          for (int64_t panel = start; panel < stop; ++panel) {
-            const T *y = columns.panel(b, panel), *packed = columns.values(y);
-            kernel.each(x.data + row * d, norms.data + row, y, [&](int32_t result, const Tile<T> &t) {
-              for (int64_t c = 0; c < q; ++c) {
-                Vec<T> weight[kVectors], *sum = chunk.data + (result * q + c) * kRows;
-                for (int v = 0; v < kVectors; ++v) weight[v] = load(packed + c * kPanel<T> + v * L);
-                for (int r = 0; r < kRows; ++r) {
-                  Vec<T> total = sum[r];
-                  for (int v = 0; v < kVectors; ++v) total += t[r][v] * weight[v];
-                  sum[r] = total;
-                }
-              }
-            });
-          }
+          add_chunk<T>(kernel, columns, x.data + row * d, norms.data + row, b, start, stop, chunk.data);
           for (int64_t c = 0; c < width; ++c)
             for (int r = 0; r < kRows; ++r) sums.data[(row + r) * width + c] += chunk.data[c * kRows + r];
         }
@@ -173,19 +178,19 @@ int few_columns(const howfar_pairs *a) {
         for (int64_t c = 0; c < width; ++c)
           write(run, i, c, kernel.factor((int32_t)(c / q)) * sum_lanes<T>(sums.data[i * width + c]));
     }
-  });
+  };
+  return over_runs<T>(a, width, kBlock, runs, sums_of);
 }
 
 /* Many columns of weights: kernel values of a block of rows and kDepth columns, then their product with the weights. */
 template <class T, int KIND, int PROFILES>
 int many_columns(const howfar_pairs *a) {
-  constexpr int L = Lanes<T>::n;
   const Packed<T> columns(a, a->form == HOWFAR_FORM_PRODUCT, false, false, [a](int64_t b) { return packing<T>(a, b); });
   constexpr int64_t together = kDepth<T> / kPanel<T>;
   const int64_t d = a->d, q = a->q, results = a->results, length = run_panels<T>(together);
   const int64_t runs = (columns.panels + length - 1) / length;
   const int64_t block = most(kRows, least(kTallBlock, kMostSums / q) / results);
-  return over_runs<T>(a, results * q, block, runs, [&](int64_t b, int64_t first, int64_t rows, int64_t run, int64_t end, const auto &write) {
+  const auto sums_of = [&](int64_t b, int64_t first, int64_t rows, int64_t run, int64_t end, const auto &write) {
     const int64_t padded = padded_rows(rows);
     const Kernel<T, KIND, PROFILES> kernel(a, b);
     const T *v = (const T *)a->v + b * a->v_step;
@@ -198,12 +203,8 @@ int many_columns(const howfar_pairs *a) {
       for (int64_t start = run * length; start < run_end; start += together) {
         const int64_t stop = least(start + together, run_end);
         for (int64_t row = 0; row < padded; row += kRows)
-          for (int64_t panel = start; panel < stop; ++panel)
-            kernel.each(x.data + row * d, norms.data + row, columns.panel(b, panel), [&](int32_t result, const Tile<T> &t) {
-              T *to = product.values.data + (result * padded + row) * kStride<T> + (panel - start) * kPanel<T>;
-              for (int r = 0; r < kRows; ++r)
-                for (int i = 0; i < kVectors; ++i) store(to + r * kStride<T> + i * L, t[r][i]);
-            });
+          put_chunk<T>(kernel, columns, x.data + row * d, norms.data + row, b, start, stop,
+                       product.values.data + row * kStride<T>, padded * kStride<T>);
         product.add(v + start * kPanel<T> * q, least(stop * kPanel<T>, a->m) - start * kPanel<T>);
       }
       for (int64_t i = 0; i < rows; ++i)
@@ -212,7 +213,8 @@ int many_columns(const howfar_pairs *a) {
           for (int64_t c = 0; c < q; ++c) write(run, i, r * q + c, factor * sums[c]);
         }
     }
-  });
+  };
+  return over_runs<T>(a, results * q, block, runs, sums_of);
 }
 
 template <class T, int KIND, int PROFILES>
@@ -227,7 +229,8 @@ int kernel_sum(const howfar_pairs *a) try {
     gaussians = gaussians && a->part[p].profile == HOWFAR_PROFILE_EXP && a->part[p].exponent == 1.0;
   switch (a->form) {
     case HOWFAR_FORM_PRODUCT:
-    case HOWFAR_FORM_INNER: return gaussians ? kernel_sum_as<T, kFolded, kGaussians>(a) : kernel_sum_as<T, kFolded, kOthers>(a);
+    case HOWFAR_FORM_INNER:
+      return gaussians ? kernel_sum_as<T, kFolded, kGaussians>(a) : kernel_sum_as<T, kFolded, kOthers>(a);
     case HOWFAR_FORM_DIFFERENCE:
       return gaussians ? kernel_sum_as<T, kDifference, kGaussians>(a) : kernel_sum_as<T, kDifference, kOthers>(a);
     default: return kernel_sum_as<T, kGeneral, kOthers>(a);

@@ -181,7 +181,8 @@ struct Search {
       const T limit = limit_of<T>(lowest[r], a->k);
       if (limit < thresholds[r]) {
         const double norm = KIND == kFolded ? (double)norms[r] : 0.0;
-        thresholds[r] = margin.threshold((double)limit + norm + margin.slack((double)limit + norm, norm), norm, KIND == kFolded);
+        const double kept = (double)limit + norm;
+        thresholds[r] = margin.threshold(kept + margin.slack(kept, norm), norm, KIND == kFolded);
       }
       for (int64_t panel = start; panel < stop; ++panel) {
         const T *score = held + ((panel - start) * kRows + r) * kPanel<T>;

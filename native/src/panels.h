@@ -111,9 +111,9 @@ int over_blocks(const howfar_pairs *a, const Body &body, int64_t granule = kRows
   });
 }
 
-/* Sums over columns are taken over runs of a fixed number of panels and then over runs, so that few rows over many columns
- * can be shared by threads and the bits are the same however they are. `body(problem, first row, rows, run, end, put)` sums
- * the runs from `run` to `end` and calls put(run, i, c, sum) for its rows i and the `width` numbers c of a row, run after run;
+/* Sums over columns are taken over runs of a fixed number of panels and then over runs, so that threads can share the
+ * columns of few rows and the bits are the same however they do. `body(problem, first row, rows, run, end, put)` sums the
+ * runs from `run` to `end` and calls put(run, i, c, sum) for its rows i and the `width` numbers c of a row, run by run;
  * out is (batch, n, width). */
 template <class T, class Body>
 int over_runs(const howfar_pairs *a, int64_t width, int64_t most_rows, int64_t runs, const Body &body) {

@@ -42,7 +42,8 @@ struct Product {
   void add(const T *v, int64_t depth) {
     for (int64_t begin = 0; begin < wide; begin += kPacked) {
       const int64_t end = least(begin + kPacked, wide);
-      for (int64_t c = begin; c < end; c += kWide * L) pack(v + c, depth, least(kWide * L, end - c), least(kWide * L, q - c), c - begin);
+      for (int64_t c = begin; c < end; c += kWide * L)
+        pack(v + c, depth, least(kWide * L, end - c), least(kWide * L, q - c), c - begin);
       for (int64_t c = begin; c < end; c += kWide * L) {
         const T *w = weights.data + (c - begin) * depth;
         switch ((int)(least(kWide * L, end - c) / L)) {
