@@ -44,9 +44,9 @@ class Problem:
         return (self.x[:, None] - self.y).square().sum(-1)
 
 
-def jobs(*, smoke: bool) -> Iterator[Job]:
-    """Balanced and unbalanced entropic cost, the debiased one, and exact transport; with `smoke` few points."""
-    n, m = (8, 6) if smoke else (60, 50)
+def jobs(*, tiny: bool, long: bool) -> Iterator[Job]:  # noqa: ARG001
+    """Balanced and unbalanced entropic cost, the debiased one, and exact transport."""
+    n, m = (8, 6) if tiny else (60, 50)
     eps = 0.5
     balanced, free = problem(n, m, masses_fixed=True), problem(n, m, masses_fixed=False)
     cost = lambda p: lambda a, b: howfar.transport(p.x, p.y, a=a, b=b, eps=eps, tol=1e-10).value
