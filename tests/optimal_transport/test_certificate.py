@@ -82,6 +82,8 @@ def check(seed):
     assert exact - noise <= upper, (seed, upper - exact)
     least = 1e-20 + 1e-11 * scale + (1e-6 * scale if dtype is torch.float32 else 0.0)
     assert upper - lower <= 0.01 * abs(lower) + least, (seed, lower, upper)
+    lower, upper = (bound.item() for bound in problem.transport().bounds)
+    assert lower <= exact <= upper, (seed, lower - exact, upper - exact)
 
 
 @pytest.mark.parametrize("block", range(4))

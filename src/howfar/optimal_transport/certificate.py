@@ -32,6 +32,24 @@ def bounds(problem: LinearProblem, f: Tensor, g: Tensor) -> tuple[Tensor, Tensor
     return lower - margin * (size + scale), upper + margin * (size + scale + upper.abs() * scale / (16 * problem.eps))
 
 
+def of_vertex(problem: LinearProblem, f: Tensor, g: Tensor, paid: Tensor) -> tuple[Tensor, Tensor]:
+    """(lower, upper) from dual feasible potentials and what a plan with the exact marginals pays, all in float64."""
+    b = problem.b * (problem.a.sum(-1, keepdim=True) / problem.b.sum(-1, keepdim=True))
+    terms = torch.cat([problem.a * f, b * g], -1)
+    margin = RESOLUTION * (terms.abs().sum(-1) + paid.abs())
+    return terms.sum(-1) - margin, paid + margin
+
+
+def outwards(lower: Tensor, upper: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The bounds in another dtype, rounded so that they stay bounds."""
+    if lower.dtype == dtype:
+        return lower, upper
+    low, high = lower.to(dtype), upper.to(dtype)
+    return torch.nextafter(low, torch.full_like(low, -torch.inf)), torch.nextafter(
+        high, torch.full_like(high, torch.inf)
+    )
+
+
 def _lower(problem: LinearProblem, f: Tensor) -> tuple[Tensor, Tensor]:
     """The value of a dual feasible pair, and the size of its terms."""
     geometry = problem.geometry

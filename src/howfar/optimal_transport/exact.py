@@ -26,7 +26,7 @@ from howfar import _native
 from howfar._errors import DomainError, NotConverged, complaint, warn
 from howfar._progress import Progress
 from howfar.geometry.protocol import Side
-from howfar.optimal_transport import dense_simplex
+from howfar.optimal_transport import certificate, dense_simplex
 from howfar.optimal_transport.network_simplex import NetworkSimplex
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn
@@ -66,11 +66,13 @@ class SparsePlan:
         f: (..., n) in units of the cost.
         g: (..., m) in units of the cost.
         entries: for each batch element, flattened: row indices (K,), column indices (K,), masses (K,).
+        bounds: (lower, upper), each (...), in float64: what the duals prove and what the plan pays, moved apart by rounding.
     """
 
     f: Tensor = field(default_factory=lambda: torch.empty(0))
     g: Tensor = field(default_factory=lambda: torch.empty(0))
     entries: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
+    bounds: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.empty(0), torch.empty(0)))
 
     def dense(self) -> Tensor:
         """(..., n, m)."""
@@ -103,7 +105,8 @@ def solve(problem: LinearProblem) -> tuple[Tensor, SparsePlan, Status, Tensor]:
         solved = [_one(p, progress) for p in flat]
     f = torch.stack([s.f for s in solved]).reshape(*batch, -1)
     g = torch.stack([s.g for s in solved]).reshape(*batch, -1)
-    plan = SparsePlan(f, g, tuple(s.entry for s in solved))
+    lower, upper = (torch.stack(ends).reshape(batch) for ends in zip(*(s.bounds for s in solved), strict=True))
+    plan = SparsePlan(f, g, tuple(s.entry for s in solved), (lower, upper))
     values = torch.stack([_paid(p, s.entry) for p, s in zip(flat, solved, strict=True)]).reshape(batch)
     value = values + ((problem.a - problem.a.detach()) * plan.f).sum(-1)
     value = value + ((problem.b - problem.b.detach()) * plan.g).sum(-1)
@@ -125,6 +128,7 @@ class _Solved:
     f: Tensor
     g: Tensor
     entry: tuple[Tensor, Tensor, Tensor]
+    bounds: tuple[Tensor, Tensor]
     optimal: bool
 
 
@@ -157,7 +161,8 @@ def _one(problem: LinearProblem, progress: Progress) -> _Solved:
     else:
         f, g, entry, optimal = _on_the_matrix(problem)
     i, j, mass = entry
-    return _Solved(f.to(like), g.to(like), (i.to(like.device), j.to(like.device), mass.to(like)), optimal)
+    ends = certificate.of_vertex(problem, f, g, _paid(problem, entry))
+    return _Solved(f.to(like), g.to(like), (i.to(like.device), j.to(like.device), mass.to(like)), ends, optimal)
 
 
 def _by_pricing(

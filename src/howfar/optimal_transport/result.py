@@ -150,13 +150,7 @@ class EntropicResult(OTResult):
                     "bounds", "hard marginals", "reach=...", "Without mass conservation no plain cost is bounded."
                 )
             )
-        lower, upper = certificate.bounds(self.problem.detached(), *self.solution)
-        if lower.dtype == self.value.dtype:
-            return lower, upper
-        # Rounded outwards, so that a bound stays one.
-        lower, upper = lower.to(self.value.dtype), upper.to(self.value.dtype)
-        ends = torch.full_like(lower, -torch.inf), torch.full_like(upper, torch.inf)
-        return torch.nextafter(lower, ends[0]), torch.nextafter(upper, ends[1])
+        return certificate.outwards(*certificate.bounds(self.problem.detached(), *self.solution), self.value.dtype)
 
     def plan(self) -> Tensor:
         """(..., n, m) P; differentiable twice."""
@@ -229,9 +223,9 @@ class ExactResult(OTResult):
 
     @property
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """(dual value, primal value): equal up to rounding at an optimum."""
-        dual = (self.sparse.f * self.problem.a).sum(-1) + (self.sparse.g * self.problem.b).sum(-1)
-        return dual.detach(), self.value.detach()
+        """(dual value, primal value), moved apart by their rounding; they meet up to that at an optimum."""
+        lower, upper = certificate.outwards(*self.sparse.bounds, self.value.dtype)
+        return lower.to(self.value.device), upper.to(self.value.device)
 
     def plan(self) -> Tensor:
         """(..., n, m) P; a constant, as an optimal vertex does not move under a small change of the points."""
