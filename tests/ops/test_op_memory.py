@@ -70,8 +70,8 @@ def test_no_matrix_is_stored() -> None:
 
 
 def test_no_matrix_is_stored_for_a_derivative() -> None:
-    """One matrix of the pairs would take 137 MiB, and autograd would hold several."""
-    assert max(peaks(6_000, grad=True).values()) < 137
+    """One matrix of the pairs would take 309 MiB, and autograd would hold several."""
+    assert max(peaks(9_000, grad=True).values()) < 250
 
 
 def test_many_features_do_not_multiply_the_block_of_a_derivative() -> None:

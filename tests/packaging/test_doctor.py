@@ -37,6 +37,7 @@ def test_without_the_library_the_cpu_backend_gives_its_reason(monkeypatch: pytes
 def test_backends_are_those_that_the_op_folders_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
     monkeypatch.setattr(_native, "why_unavailable", lambda: None)
+    monkeypatch.setattr(_native, "why_no_kernels", lambda: None)
     assert doctor._cpu_backend().startswith("not available: no op of this version has a compiled CPU kernel.")
     assert doctor._triton_backend().startswith("not available: no op of this version has a Triton kernel.")
     for op, backend in (("soft_minimum", "cpu"), ("nearest_neighbors", "cpu"), ("soft_minimum", "triton")):

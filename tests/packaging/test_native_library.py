@@ -25,6 +25,8 @@ COMPILERS = ("c++", "g++", "clang++", "cl")
 @pytest.fixture
 def library() -> ctypes.CDLL:
     """The library, which must be there on any machine that can build it."""
+    if os.environ.get(_native.ENVIRONMENT_SWITCH) == "0":
+        pytest.skip("the library is switched off")
     reason = _native.why_unavailable()
     if reason is not None and not any(map(shutil.which, COMPILERS)):
         pytest.skip("no C++ compiler here")
