@@ -223,3 +223,15 @@ def test_one_measure_against_itself_takes_few_iterations_and_has_the_same_answer
 def test_a_result_reads_in_a_few_lines():
     x, y = clouds()
     assert len(repr(howfar.transport(x, y, eps=0.1))) < 300
+
+
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+def test_mass_that_has_far_to_go_arrives(backend):
+    """The error rests while potentials drift, and a mixture that overshoots may neither hold nor undo the drift."""
+    for seed in (1, 5, 16, 17):
+        torch.manual_seed(seed)
+        x, y, a = torch.randn(4, 2, dtype=D), 2 * torch.randn(4, 2, dtype=D), torch.rand(4, dtype=D)
+        a = a / a.sum()
+        result = howfar.transport(x, y, a=a, b=a, eps=0.05, backend=backend)
+        assert result.converged
+        assert_close(result.plan().sum(0), a, atol=1e-6, rtol=0)

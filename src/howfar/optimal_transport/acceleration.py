@@ -32,7 +32,8 @@ class Anderson:
         self._valid = [v & ~restart for v in self._valid]
         self._images.append(image)
         self._residuals.append(residual)
-        self._valid.append(torch.ones_like(restart))
+        # Where it starts anew nothing was measured: a residual of zero would hold the mixture at that point.
+        self._valid.append(~restart)
         if len(self._images) > _DEPTH:
             for history in (self._images, self._residuals, self._valid):
                 history.pop(0)
@@ -47,7 +48,8 @@ class Anderson:
         gram = torch.where(valid.unsqueeze(-1) & valid.unsqueeze(-2), gram, 0)
         gram = gram + torch.diag_embed(torch.where(valid, ridge, 1.0))
         mixture = torch.where(valid, torch.linalg.solve(gram, valid.double()), 0)
-        mixture = (mixture / mixture.sum(-1, keepdim=True)).to(point.dtype)
+        total = mixture.sum(-1, keepdim=True)
+        mixture = torch.where(total == 0, 0, mixture / total).to(point.dtype)
         images = torch.stack(self._images, -2)
         # Differences from the newest image keep the digits that a sum of large potentials would lose.
         return image + (mixture.unsqueeze(-1) * (images - image.unsqueeze(-2))).sum(-2)

@@ -9,7 +9,7 @@ One measure against itself has f = g, and a map of its own in the same loop.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,10 @@ from howfar.optimal_transport.status import Status
 
 _PATIENCE = 100
 """Iterations without progress, near the rounding floor or in float32, after which more are in vain."""
+_RESTING = 1 + 1e-6
+"""How many times the best error still counts as the best."""
+_LONGEST_SPELL = 256
+"""Plain steps after a mixture that led astray: twice as many each time until there is progress, at most so many."""
 _TRUST = 4.0
 """How many times the best error a mixture may have before it is taken back."""
 _STEEP = 100.0
@@ -85,6 +89,9 @@ class Sinkhorn:
         """Potentials of `problem`, from `init` (g of a former solution) or from zero."""
         if self.potential_tol is not None:
             return self._plain(problem.detached(), self.potential_tol)
+        return _with_points_without_mass(problem.detached(), self._solve(problem, init))
+
+    def _solve(self, problem: LinearProblem, init: Tensor | None) -> Solution:
         scale = problem.scale
         problem = problem.detached()
         start = None if init is None else init.detach().to(problem.b).expand_as(problem.b)
@@ -132,6 +139,7 @@ class Sinkhorn:
         active = torch.ones_like(problem.eps, dtype=torch.bool)
         error = torch.full_like(problem.eps, torch.inf)
         best, best_point, waited = error, point, torch.zeros_like(problem.eps)
+        spell, plain = torch.ones_like(problem.eps), torch.zeros_like(problem.eps)
         f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
         mixer = Anderson(problem.b, gauge=problem.balanced and not problem.symmetric)
         while True:
@@ -143,13 +151,17 @@ class Sinkhorn:
             waited = torch.where(error < 0.9 * best, 0, waited + 1)
             # A plain step hardly raises the error, so a mixture that did is taken back to the best point known.
             astray = ~(error <= _TRUST * best)
-            best_point = torch.where((error < best).unsqueeze(-1), step.image, best_point)
+            # Where mass has far to go the error rests while the potentials move on, up to rounding: that is progress.
+            best_point = torch.where((error <= _RESTING * best).unsqueeze(-1), step.image, best_point)
             best = torch.minimum(best, torch.where(torch.isnan(error), torch.inf, error))
             active = active & ~(error <= tol) & ~((waited > _PATIENCE) & (best < 4 * floor))
             if n_iter >= self.max_iter or not bool(active.any()):
                 break
             back = astray.unsqueeze(-1)
-            mixed = mixer.next(torch.where(back, best_point, point), torch.where(back, best_point, step.image), astray)
+            spell = torch.where(astray, (2 * spell).clamp_max(_LONGEST_SPELL), torch.where(waited == 0, 1, spell))
+            plain = torch.where(astray, spell, plain - 1)
+            from_best = torch.where(back, best_point, point), torch.where(back, best_point, step.image)
+            mixed = mixer.next(*from_best, astray | (plain > 0))
             point = torch.where(active.unsqueeze(-1), mixed, point)
         if bool(torch.isnan(error).any()) or not bool(torch.isfinite(f).all()):
             raise DomainError(
@@ -243,6 +255,18 @@ class _Symmetric:
 
     def _soft(self, f: Tensor, eps: Tensor) -> Tensor:
         return self.problem.geometry.softmin(f + eps.unsqueeze(-1) * torch.log(self.problem.a), eps, "x")
+
+
+def _with_points_without_mass(problem: LinearProblem, solution: Solution) -> Solution:
+    """Their potentials, which no step needs and the derivative in their weights does, as one more update leaves them."""
+    without_x, without_y = problem.a == 0, problem.b == 0
+    if not bool(without_x.any() | without_y.any()):
+        return solution
+    updates = _Alternating(problem)
+    g = updates.step(solution.g).image
+    g = torch.where(without_y, g, solution.g)
+    f = torch.where(without_x, updates.step(g).f, solution.f)
+    return replace(solution, f=f, g=g)
 
 
 def _fixed_point(problem: LinearProblem) -> _Alternating | _Symmetric:

@@ -194,7 +194,7 @@ def _ragged(x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend
     eps, ground = check_eps(eps, torch.Size([len(offsets[0]) - 1]), x), costs.resolve(cost)
     (x, y, h), dtype = working(x, y, h)
     native = None
-    if _chosen(backend, ground, x, y, h) == "cpu":
+    if _chosen(backend, ground, x, y, h) == "cpu" and not temperature.moves(eps):
         value = lambda x, y, h: cpu.softmin(x, y, h, eps, ground, offsets)
         gradient = lambda wanted, grad, _, *inputs: cpu.gradient(tuple(wanted), grad, inputs, (), eps, ground, offsets)
         native = value, gradient
