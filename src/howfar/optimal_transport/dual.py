@@ -45,7 +45,9 @@ class _Dual(torch.autograd.Function):
         with torch.enable_grad():
             # New names for the inputs: a derivative at fixed potentials may not go through those.
             names = [_renamed(t, again) if needed else t.detach() for t, needed in zip(inputs, wanted, strict=True)]
-            value = _functional(implicit.with_floor(ctx.problem.rebuilt(*names)), f, g)
+            renamed = ctx.problem.rebuilt(*names)
+            # Beside a pair without mass the density may be beyond any number: only a second derivative looks there.
+            value = _functional(implicit.with_floor(renamed) if again else renamed, f, g)
             asked = [t for t, needed in zip(names, wanted, strict=True) if needed]
             grads = iter(torch.autograd.grad(value, asked, grad, create_graph=again, allow_unused=True))
         return (None, None, None, *(next(grads) if needed else None for needed in wanted))
