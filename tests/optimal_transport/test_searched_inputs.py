@@ -106,7 +106,9 @@ def check_gradient(problem):
     if result is None:
         return
     for gradient in torch.autograd.grad(result.value, (x, y, a, b)):
-        assert torch.isfinite(gradient).all()
+        # Soft marginals: the derivative in the weight of a point without mass may be beyond float32.
+        assert not torch.isnan(gradient).any()
+        assert options["reach"] is not None or torch.isfinite(gradient).all()
 
 
 def check_divergence(problem):
