@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_DEPTH = 8
+_DEPTH = 12
 
 
 class Anderson:

@@ -24,12 +24,12 @@ from howfar.optimal_transport.status import Status
 
 _PATIENCE = 100
 """Iterations without progress, near the rounding floor or in float32, after which more are in vain."""
-_RESTING = 1 + 1e-6
-"""How many times the best error still counts as the best."""
-_LONGEST_SPELL = 256
-"""Plain steps after a mixture that led astray: twice as many each time until there is progress, at most so many."""
 _TRUST = 4.0
-"""How many times the best error a mixture may have before it is taken back."""
+"""How many times the best error a mixture may have where rounding hides whether it raised the dual value."""
+_ULPS = 4.0
+"""Of the sum of its terms, by which a dual value may fall and be the same."""
+_DRIFT = 10, 1e-3
+"""After so many iterations without progress, a step that differs from the one before by so small a share is drift."""
 _STEEP = 100.0
 """Up to so many temperatures in the largest cost, mass finds its way in fewer steps than annealing takes."""
 _IN_CACHE = 0.75
@@ -138,32 +138,36 @@ class Sinkhorn:
         fixed_point = _fixed_point(problem)
         active = torch.ones_like(problem.eps, dtype=torch.bool)
         error = torch.full_like(problem.eps, torch.inf)
-        best, best_point, waited = error, point, torch.zeros_like(problem.eps)
-        spell, plain = torch.ones_like(problem.eps), torch.zeros_like(problem.eps)
+        best, highest, waited = error, -error, torch.zeros_like(problem.eps)
+        kept, drift, stretch = point, torch.zeros_like(point), torch.ones_like(problem.eps)
         f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
         mixer = Anderson(problem.b, gauge=problem.balanced and not problem.symmetric)
         while True:
             n_iter += 1
             step = fixed_point.step(point)
-            running = active.unsqueeze(-1)
-            f, g = torch.where(running, step.f, f), torch.where(running, step.g, g)
-            error = torch.where(active, step.error, error)
-            waited = torch.where(error < 0.9 * best, 0, waited + 1)
-            # A plain step hardly raises the error, so a mixture that did is taken back to the best point known.
-            astray = ~(error <= _TRUST * best)
-            # Where mass has far to go the error rests while the potentials move on, up to rounding: that is progress.
-            best_point = torch.where((error <= _RESTING * best).unsqueeze(-1), step.image, best_point)
-            best = torch.minimum(best, torch.where(torch.isnan(error), torch.inf, error))
+            waited = torch.where(step.error < 0.9 * best, 0, waited + 1)
+            # A plain step raises the dual value, so a point that lowered it is taken back to the last that did not.
+            rose, fell = step.dual > highest + step.noise, step.dual < highest - step.noise
+            good = torch.isfinite(step.error) & (rose | ~fell & (step.error <= _TRUST * best))
+            reached = (active & good).unsqueeze(-1)
+            f, g = torch.where(reached, step.f, f), torch.where(reached, step.g, g)
+            error = torch.where(active & good, step.error, error)
+            best = torch.where(good, torch.minimum(best, step.error), best)
+            highest = torch.where(good, torch.maximum(highest, step.dual), highest)
             active = active & ~(error <= tol) & ~((waited > _PATIENCE) & (best < 4 * floor))
             if n_iter >= self.max_iter or not bool(active.any()):
                 break
-            back = astray.unsqueeze(-1)
-            spell = torch.where(astray, (2 * spell).clamp_max(_LONGEST_SPELL), torch.where(waited == 0, 1, spell))
-            plain = torch.where(astray, spell, plain - 1)
-            from_best = torch.where(back, best_point, point), torch.where(back, best_point, step.image)
-            mixed = mixer.next(*from_best, astray | (plain > 0))
+            move = step.image - point
+            drifts = good & (waited > _DRIFT[0]) & _alike(move, drift, problem.b)
+            stretch = torch.where(drifts, 2 * stretch, 1)
+            taken = good.unsqueeze(-1)
+            kept, drift = torch.where(taken, step.image, kept), torch.where(taken, move, drift)
+            mixed = mixer.next(torch.where(taken, point, kept), kept, ~good)
+            # Mixtures of steps that are all alike stand still; the dual value bears out how far the drift goes.
+            further = step.image + (stretch - 1).unsqueeze(-1) * move
+            mixed = torch.where(drifts.unsqueeze(-1), further, mixed)
             point = torch.where(active.unsqueeze(-1), mixed, point)
-        if bool(torch.isnan(error).any()) or not bool(torch.isfinite(f).all()):
+        if not bool(torch.isfinite(error).all()) or not bool(torch.isfinite(f).all()):
             raise DomainError(
                 complaint(
                     "cost", f"costs that {f.dtype} can add and divide by eps", "an overflow", "Rescale the points."
@@ -191,12 +195,17 @@ class Sinkhorn:
 
 @dataclass(frozen=True)
 class _Step:
-    """Potentials, how far the marginals of their plan are from those promised, and the image of the point."""
+    """Potentials and the image of the point.
+
+    With how far the marginals of their plan are from those promised, their dual value, and what of it is rounding.
+    """
 
     f: Tensor
     g: Tensor
-    error: Tensor
     image: Tensor
+    error: Tensor
+    dual: Tensor
+    noise: Tensor
 
 
 @dataclass(frozen=True)
@@ -209,8 +218,8 @@ class _Alternating:
         g = self.problem.marginals[1].admitted(g)
         f = self._x_update(g, self.problem.eps)
         soft = self._soft_y(f, self.problem.eps)
-        error = _error(self.problem, 1, g, soft)
-        return _Step(f, g, error, self.problem.updated_y(soft, self.problem.eps))
+        image = self.problem.updated_y(soft, self.problem.eps)
+        return _Step(f, g, image, _error(self.problem, 1, g, soft), *_dual(self.problem, f, g, soft))
 
     def row_error(self, f: Tensor, g: Tensor) -> Tensor:
         soft = self.problem.geometry.softmin(self.problem.shifted_y(g), self.problem.eps, "x")
@@ -251,7 +260,8 @@ class _Symmetric:
         soft = self._soft(f, self.problem.eps)
         # The plan of (f, f) is symmetric, so its rows and its columns miss by the same.
         error = 2 * _error(self.problem, 0, f, soft)
-        return _Step(f, f, error, self.problem.marginals[0].halfway(f, soft, self.problem.eps))
+        image = self.problem.marginals[0].halfway(f, soft, self.problem.eps)
+        return _Step(f, f, image, error, *_dual(self.problem, f, f, soft))
 
     def _soft(self, f: Tensor, eps: Tensor) -> Tensor:
         return self.problem.geometry.softmin(f + eps.unsqueeze(-1) * torch.log(self.problem.a), eps, "x")
@@ -283,10 +293,27 @@ def _error(problem: LinearProblem, side: int, potential: Tensor, soft: Tensor) -
     weights = (problem.a, problem.b)[side]
     has = torch.exp((potential - soft) / problem.eps.unsqueeze(-1))
     wants = problem.marginals[side].promised(potential, soft, problem.eps)
-    gap = torch.where(weights > 0, weights * (has - wants).abs(), 0).sum(-1)
-    mass = torch.where(weights > 0, weights * wants, 0).sum(-1)
+    gap, mass = _total(weights, (has - wants).abs()), _total(weights, wants)
     # Without any mass, all of it destroyed, nothing is missing.
     return torch.where(gap == 0, 0, gap / mass)
+
+
+def _dual(problem: LinearProblem, f: Tensor, g: Tensor, soft: Tensor) -> tuple[Tensor, Tensor]:
+    """The dual value but for a constant, and what of it may be rounding; `soft` is the soft minimum that g meets."""
+    mass = problem.eps * _total(problem.b, torch.exp((g - soft) / problem.eps.unsqueeze(-1)))
+    rewards = [(w, of.reward(p)) for w, of, p in zip((problem.a, problem.b), problem.marginals, (f, g), strict=True)]
+    size = mass + sum(_total(weights, reward.abs()) for weights, reward in rewards)
+    value = sum(_total(weights, reward) for weights, reward in rewards) - mass
+    return value, _ULPS * torch.finfo(f.dtype).eps * size
+
+
+def _total(weights: Tensor, numbers: Tensor) -> Tensor:
+    return torch.where(weights > 0, weights * numbers, 0).sum(-1)
+
+
+def _alike(move: Tensor, other: Tensor, weights: Tensor) -> Tensor:
+    change = _total(weights, (move - other).square())
+    return change <= _DRIFT[1] ** 2 * _total(weights, move.square())
 
 
 def warn_unless_converged(solution: Solution, asked: str) -> None:
