@@ -344,7 +344,7 @@ struct Alternation {
       mass += weight * wants;
       if (move) {
         const Vec<T> soft = reference - logarithm / splat(inverse);
-        const Vec<T> updated = splat(T(0.5)) * (own + splat(damping) * soft);
+        const Vec<T> updated = own + splat(T(2.0 / 3)) * (splat(damping) * soft - own);
         store(g.data + j, updated);
         store(beta.data + j, power_of((updated - load(reference_y.data + j)) * splat(inverse)));
       }

@@ -18,27 +18,29 @@ from howfar.optimal_transport import implicit
 from howfar.optimal_transport.problem import LinearProblem
 
 
-def dual_value(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
-    """D(f, g), (...), in units of the cost, differentiable in weights, temperature and geometry.
+def dual_value(problem: LinearProblem, f: Tensor, g: Tensor, known: Tensor | None = None) -> Tensor:
+    """D(f, g), (...), in units of the cost, differentiable in weights, temperature and geometry; `known` where it is.
 
     The first derivative is that of D at these very potentials, so that value and gradient agree whether or not they are
     optimal; the second takes them for optimal.
     """
-    value: Tensor = _Dual.apply(problem, f.detach(), g.detach(), *problem.differentiable())  # type: ignore[no-untyped-call]
+    value: Tensor = _Dual.apply(problem, f.detach(), g.detach(), known, *problem.differentiable())  # type: ignore[no-untyped-call]
     return value
 
 
 class _Dual(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, problem: LinearProblem, f: Tensor, g: Tensor, *inputs: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, problem: LinearProblem, f: Tensor, g: Tensor, known: Tensor | None, *inputs: Tensor
+    ) -> Tensor:
         ctx.problem = problem.detached()
         ctx.save_for_backward(f, g, *inputs)
-        return _functional(ctx.problem.rebuilt(*inputs), f, g)
+        return _functional(ctx.problem.rebuilt(*inputs), f, g) if known is None else known.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         f, g, *inputs = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[3:]
+        wanted = ctx.needs_input_grad[4:]
         again = torch.is_grad_enabled()
         if again:
             f, g = implicit.potentials(ctx.problem.rebuilt(*inputs), f, g)
@@ -50,7 +52,7 @@ class _Dual(torch.autograd.Function):
             value = _functional(implicit.with_floor(renamed) if again else renamed, f, g)
             asked = [t for t, needed in zip(names, wanted, strict=True) if needed]
             grads = iter(torch.autograd.grad(value, asked, grad, create_graph=again, allow_unused=True))
-        return (None, None, None, *(next(grads) if needed else None for needed in wanted))
+        return (None, None, None, None, *(next(grads) if needed else None for needed in wanted))
 
 
 def _renamed(tensor: Tensor, connected: bool) -> Tensor:

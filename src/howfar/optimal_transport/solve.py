@@ -155,7 +155,7 @@ def solve_entropic(
     if problem.a.dtype != torch.float64 and solution.status is Status.PRECISION and problem.a.device.type != "mps":
         problem = problem.double()
         solution = solver.solve(problem, solution.g)
-    value = dual_value(problem, solution.f, solution.g).to(dtype)
+    value = dual_value(problem, solution.f, solution.g, solution.dual).to(dtype)
     return _checks.check_held(value, "costs"), solution, problem
 
 
