@@ -11,7 +11,7 @@ namespace {
         howfar::set::ceiling_f32, howfar::set::ceiling_f64, howfar::set::tile_shape,                                  \
         howfar::set::matrix_softmin_f32, howfar::set::matrix_softmin_f64, howfar::set::matrix_nearest_f32,            \
         howfar::set::matrix_nearest_f64, howfar::set::matrix_gibbs_f32, howfar::set::matrix_gibbs_f64,                \
-        howfar::set::alternate_f32, howfar::set::alternate_f64,                                                       \
+        howfar::set::alternate_f32, howfar::set::alternate_f64, howfar::set::sweep_f32, howfar::set::sweep_f64,       \
   }
 
 #if defined(HOWFAR_HAS_KERNELS)
@@ -109,3 +109,6 @@ extern "C" int32_t howfar_matrix_gibbs_f64(const howfar_matrix *a) {
 
 extern "C" int32_t howfar_alternate_f32(const howfar_alternation *a) { return run(&howfar::Kernels::alternate_f32, a); }
 extern "C" int32_t howfar_alternate_f64(const howfar_alternation *a) { return run(&howfar::Kernels::alternate_f64, a); }
+
+extern "C" int32_t howfar_sweep_f32(const howfar_sweep *a) { return run(&howfar::Kernels::sweep_f32, a); }
+extern "C" int32_t howfar_sweep_f64(const howfar_sweep *a) { return run(&howfar::Kernels::sweep_f64, a); }

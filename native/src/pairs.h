@@ -10,6 +10,7 @@ typedef int (*pairs_kernel)(const howfar_pairs *);
 typedef int64_t (*ceiling_loop)(int64_t, int64_t, int32_t, int32_t, double *);
 typedef int (*matrix_kernel)(const howfar_matrix *);
 typedef int (*alternation_kernel)(const howfar_alternation *);
+typedef int (*sweep_kernel)(const howfar_sweep *);
 
 struct Kernels {
   pairs_kernel softmin_f32, softmin_f64;
@@ -22,6 +23,7 @@ struct Kernels {
   matrix_kernel matrix_nearest_f32, matrix_nearest_f64;
   matrix_kernel matrix_gibbs_f32, matrix_gibbs_f64;
   alternation_kernel alternate_f32, alternate_f64;
+  sweep_kernel sweep_f32, sweep_f64;
 };
 
 /* What each instruction set defines, in the namespace of its name. */
@@ -44,7 +46,9 @@ struct Kernels {
   int matrix_gibbs_f32(const howfar_matrix *a); \
   int matrix_gibbs_f64(const howfar_matrix *a); \
   int alternate_f32(const howfar_alternation *a); \
-  int alternate_f64(const howfar_alternation *a);
+  int alternate_f64(const howfar_alternation *a); \
+  int sweep_f32(const howfar_sweep *a); \
+  int sweep_f64(const howfar_sweep *a);
 
 namespace portable {
 HOWFAR_DECLARE_KERNELS

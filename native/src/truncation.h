@@ -59,6 +59,39 @@ struct Spans {
   const T *unit(int64_t b) const { return units.data + (problems == 1 ? 0 : b) * q; }
   const T *top(int64_t b) const { return tops.data + (problems == 1 ? 0 : b) * lanes; }
 
+  /* For every span, log2 of a bound on the sum of its terms in any of the rows, rounded up. */
+  template <int KIND>
+  void bound(const Scores<T, KIND> &scores, int64_t b, int64_t rows, const T *x, T *bounds, T &highest,
+             T &lowest) const {
+    constexpr T slack = 16 * std::numeric_limits<T>::epsilon();
+    T least_x[kMostBoxed], most_x[kMostBoxed];
+    for (int64_t k = 0; k < d; ++k) {
+      least_x[k] = most_x[k] = x[k];
+      for (int64_t i = 1; i < rows; ++i) {
+        const T at = x[i * d + k];
+        least_x[k] = at < least_x[k] ? at : least_x[k];
+        most_x[k] = at > most_x[k] ? at : most_x[k];
+      }
+    }
+    Vec<T> top_bound = splat(kEmpty<T>), least_bound = splat(-kEmpty<T>);
+    for (int64_t s = 0; s < lanes; s += Lanes<T>::n) {
+      Vec<T> u = {};
+      for (int64_t k = 0; k < d; ++k) {
+        const Vec<T> above = load(low(b, k) + s) - splat(most_x[k]), below = splat(least_x[k]) - load(high(b, k) + s);
+        const Vec<T> gap = max(max(above, below), Vec<T>{});
+        u += gap * gap;
+      }
+      if constexpr (KIND == kGeneral) u = sqrt(u);
+      const Vec<T> peak = load(top(b) + s), cost = splat(scores.coefficient * (1 - slack)) * u;
+      const Vec<T> value = peak + absolute(peak) * splat(slack) + cost;
+      store(bounds + s, value);
+      top_bound = max(top_bound, value);
+      least_bound = min(least_bound, value);
+    }
+    highest = max_lanes<T>(top_bound);
+    lowest = -max_lanes<T>(-least_bound);
+  }
+
  private:
   void enclose(const howfar_pairs *a, const Packed<T> &columns, int64_t b) {
     T *tops_of = tops.data + b * lanes, *boxes_of = boxes.data + b * 2 * d * lanes;
@@ -133,7 +166,7 @@ struct Kept {
   bool select(const Packed<T> &columns, const Scores<T, KIND> &scores, int64_t b, int64_t rows, const T *x,
               const T *norms, T *bounds, uint8_t *keep) const {
     T highest, lowest;
-    bound(scores, b, rows, x, bounds, highest, lowest);
+    spans.bound(scores, b, rows, x, bounds, highest, lowest);
     /* No row holds more than what the bounds add up to. */
     if (!(lowest < highest + T(kLost<T>))) return false;
     int64_t witnesses[kWitnesses];
@@ -162,39 +195,6 @@ struct Kept {
       any = any || !keep[s];
     }
     return any;
-  }
-
-  /* For every span, log2 of a bound on the sum of its terms in any of the rows, rounded up. */
-  void bound(const Scores<T, KIND> &scores, int64_t b, int64_t rows, const T *x, T *bounds, T &highest,
-             T &lowest) const {
-    constexpr T slack = 16 * std::numeric_limits<T>::epsilon();
-    const int64_t d = spans.d;
-    T low[kMostBoxed], high[kMostBoxed];
-    for (int64_t k = 0; k < d; ++k) {
-      low[k] = high[k] = x[k];
-      for (int64_t i = 1; i < rows; ++i) {
-        const T at = x[i * d + k];
-        low[k] = at < low[k] ? at : low[k];
-        high[k] = at > high[k] ? at : high[k];
-      }
-    }
-    Vec<T> top_bound = splat(kEmpty<T>), least_bound = splat(-kEmpty<T>);
-    for (int64_t s = 0; s < spans.lanes; s += Lanes<T>::n) {
-      Vec<T> u = {};
-      for (int64_t k = 0; k < d; ++k) {
-        const Vec<T> above = load(spans.low(b, k) + s) - splat(high[k]), below = splat(low[k]) - load(spans.high(b, k) + s);
-        const Vec<T> gap = max(max(above, below), Vec<T>{});
-        u += gap * gap;
-      }
-      if constexpr (KIND == kGeneral) u = sqrt(u);
-      const Vec<T> top = load(spans.top(b) + s), cost = splat(scores.coefficient * (1 - slack)) * u;
-      const Vec<T> value = top + absolute(top) * splat(slack) + cost;
-      store(bounds + s, value);
-      top_bound = max(top_bound, value);
-      least_bound = min(least_bound, value);
-    }
-    highest = max_lanes<T>(top_bound);
-    lowest = -max_lanes<T>(-least_bound);
   }
 
   /* log2 of the least that one of the rows sums to over the witnesses alone: of its terms, and of the sizes of its

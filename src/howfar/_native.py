@@ -20,7 +20,7 @@ from pathlib import Path
 
 from howfar._errors import BackendUnavailable, DomainError, complaint
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 ENVIRONMENT_SWITCH = "HOWFAR_NATIVE"
 ENVIRONMENT_ISA = "HOWFAR_ISA"
 
@@ -84,6 +84,19 @@ class Alternation(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("cost_step", "a_step", "b_step", "count")),
         *((name, ctypes.c_double) for name in ("factor", "tol", "rho")),
         ("symmetric", ctypes.c_int32),
+    )
+
+
+class Sweep(ctypes.Structure):
+    """howfar_sweep of native/include/howfar.h: one call."""
+
+    _fields_ = (
+        ("pairs", Pairs),
+        *((name, ctypes.c_void_p) for name in ("a", "b", "f", "soft", "partial", "good")),
+        *((name, ctypes.c_int64) for name in ("a_step", "b_step", "part", "columns")),
+        ("damping", ctypes.c_void_p),
+        ("bound", ctypes.c_double),
+        ("truncate", ctypes.c_int32),
     )
 
 
@@ -162,7 +175,7 @@ def threads() -> int:
     return 1 if _forked else int(torch.get_num_threads())
 
 
-def call(kernel: str, single: bool, arguments: Pairs | Matrix | Alternation) -> None:
+def call(kernel: str, single: bool, arguments: Pairs | Matrix | Alternation | Sweep) -> None:
     """Run one kernel, in float32 if `single`, else in float64. The interpreter lock is released meanwhile."""
     _check_status(kernel, getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(arguments)))
 
@@ -254,7 +267,12 @@ def _declare(loaded: ctypes.CDLL) -> None:
     loaded.howfar_sum_f64.restype = ctypes.c_double
     loaded.howfar_use.argtypes = (ctypes.c_uint32,)
     loaded.howfar_use.restype = ctypes.c_uint32
-    for kernels, argument in ((_KERNELS, Pairs), (_MATRIX_KERNELS, Matrix), (("alternate",), Alternation)):
+    for kernels, argument in (
+        (_KERNELS, Pairs),
+        (_MATRIX_KERNELS, Matrix),
+        (("alternate",), Alternation),
+        (("sweep",), Sweep),
+    ):
         for name in (f"howfar_{kernel}_{precision}" for kernel in kernels for precision in ("f32", "f64")):
             getattr(loaded, name).argtypes = (ctypes.POINTER(argument),)
             getattr(loaded, name).restype = ctypes.c_int32

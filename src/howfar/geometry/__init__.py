@@ -7,3 +7,4 @@ from howfar.geometry.point_cloud import PointCloud as PointCloud
 from howfar.geometry.protocol import Contained as Contained
 from howfar.geometry.protocol import Geometry as Geometry
 from howfar.geometry.protocol import Side as Side
+from howfar.geometry.protocol import Swept as Swept

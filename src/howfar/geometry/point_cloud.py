@@ -12,7 +12,7 @@ from howfar import ops
 from howfar.costs import Cost, SqEuclidean
 from howfar.geometry.protocol import Side
 from howfar.geometry.spatial_order import Order, spatial_order
-from howfar.ops import alternation, soft_minimum
+from howfar.ops import alternation, soft_minimum, sweep
 
 _SAMPLE = 256
 _SQUARED = SqEuclidean()
@@ -107,6 +107,16 @@ class PointCloud:
     def alternate(self, task: alternation.Weighing) -> alternation.Alternated | None:
         """Sinkhorn's alternation in one call; None where the clouds are too large for it."""
         return alternation.between_points(self.x, self.y, self.cost, self.backend, task)
+
+    def sweep(self, turn: sweep.Turn) -> tuple[Tensor, Tensor] | None:
+        """An update of f and the soft minimum over it in one pass; None where they are two."""
+        x, y, cost, own, other = self._arranged("x")
+        if own is None or other is None:
+            return sweep.between_points(x, y, cost, self.backend, turn, in_order=False)
+        f, a, g, b = own.numbers(turn.f), own.numbers(turn.a), other.numbers(turn.g), other.numbers(turn.b)
+        turn = replace(turn, f=f, a=a, g=g, b=b)
+        swept = sweep.between_points(x, y, cost, self.backend, turn, in_order=True)
+        return None if swept is None else (own.undone(swept[0]), other.undone(swept[1]))
 
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""

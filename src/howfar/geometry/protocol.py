@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from howfar.ops.alternation import Alternated, Weighing
+from howfar.ops.sweep import Turn
 
 Side = Literal["x", "y"]
 """The side that an answer is for: "x" reduces over y and returns one row for each x_i."""
@@ -69,3 +70,11 @@ class Contained(Protocol):
 
     def alternate(self, task: Weighing) -> Alternated | None:
         """The alternation, or None where the geometry is too large for it or it cannot run here."""
+
+
+@runtime_checkable
+class Swept(Protocol):
+    """A geometry that can update one potential and take the soft minimum over it in one pass over the pairs."""
+
+    def sweep(self, turn: Turn) -> tuple[Tensor, Tensor] | None:
+        """Both, or None where they have to be computed in turn."""

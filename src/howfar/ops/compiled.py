@@ -309,9 +309,9 @@ def run(
     carried = results * q + call.r + pull * d
     if clouds.offsets is not None:
         written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or q)}
-        _run_ragged(kernel, call, clouds.offsets, size, addresses, scales, written, _seconds(clouds, each, carried) / m)
+        _run_ragged(kernel, call, clouds.offsets, size, addresses, scales, written, row_seconds(clouds, each, carried) / m)
         return out, beside
-    seconds = _seconds(clouds, each, carried)
+    seconds = row_seconds(clouds, each, carried)
     if seconds * n * batch.numel() < _ALONE:
         call.threads = 1
     for problem, problems, begin, end in _pieces(batch.numel(), n, seconds / call.threads):
@@ -389,7 +389,7 @@ def flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
     return tensor.contiguous(), tensor.shape[batch:].numel()
 
 
-def _seconds(clouds: Clouds, exponentials: int, columns: int) -> float:
+def row_seconds(clouds: Clouds, exponentials: int, columns: int) -> float:
     """About how long one row takes on one thread of a slow processor."""
     x = clouds.x
     each = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}.get(clouds.form, 1.0)

@@ -40,13 +40,13 @@ def arranged(problem: LinearProblem) -> LinearProblem:
 
 
 @torch.no_grad()
-def guess(problem: LinearProblem, solver: Sinkhorn) -> Tensor | None:
-    """What `solver` may start from, (..., m); None where the problem is small or has no points."""
+def guess(problem: LinearProblem, solver: Sinkhorn) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """What `solver` may start from, g (..., m), and about its f (..., n); None where the problem is small or has no points."""
     if not (isinstance(problem.geometry, PointCloud) and _is_large(problem)) or solver.potential_tol is not None:
-        return None
+        return None, None
     problem = problem.detached()
     coarse = _coarser(problem)
-    return _extended(problem, coarse, solver.solve(coarse, guess(coarse, solver)))
+    return _extended(problem, coarse, solver.solve(coarse, *guess(coarse, solver)))
 
 
 def _is_large(problem: LinearProblem) -> bool:
@@ -78,13 +78,16 @@ def _stand_ins(points: Tensor, weights: Tensor, mean: bool) -> tuple[Tensor, Ten
     return (share.unsqueeze(-1) * runs).sum(-2), total
 
 
-def _extended(problem: LinearProblem, coarse: LinearProblem, solution: Solution) -> Tensor:
+def _extended(problem: LinearProblem, coarse: LinearProblem, solution: Solution) -> tuple[Tensor, Tensor]:
     fine, small = problem.geometry, coarse.geometry
     assert isinstance(fine, PointCloud)
     assert isinstance(small, PointCloud)
-    across = PointCloud(small.x, fine.y, fine.cost, fine.backend)
+    to_y = replace(fine, x=small.x, orders=None)
+    to_x = replace(fine, y=small.y, orders=None)
     if fine.orders is not None:
-        columns = small.orders[0] if small.orders is not None else spatial_order(small.x)
-        across = replace(across, orders=(columns, fine.orders[1]))
-    soft = across.softmin(coarse.shifted_x(solution.f), problem.eps, "y")
-    return problem.updated_y(soft, problem.eps)
+        x_order, y_order = small.orders or (spatial_order(small.x), spatial_order(small.y))
+        to_y, to_x = replace(to_y, orders=(x_order, fine.orders[1])), replace(to_x, orders=(fine.orders[0], y_order))
+    g = problem.updated_y(to_y.softmin(coarse.shifted_x(solution.f), problem.eps, "y"), problem.eps)
+    if problem.symmetric:
+        return g, g
+    return g, problem.updated_x(to_x.softmin(coarse.shifted_y(solution.g), problem.eps, "x"), problem.eps)

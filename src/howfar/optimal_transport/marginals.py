@@ -11,6 +11,7 @@ Sinkhorn's update of a side is the soft minimum s over the other, followed by an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,11 +45,16 @@ class Marginal:
 
     def update(self, soft: Tensor, eps: Tensor) -> Tensor:
         """The potential (..., n) that is optimal against the soft minimum (..., n) at temperature eps (...)."""
-        if self.rho is None:
-            return soft
-        if self.kind == "tv":
-            return soft.clamp(-self.rho, self.rho)
-        return (self.rho / (self.rho + eps)).unsqueeze(-1) * soft
+        return (self.damping(eps).unsqueeze(-1) * soft).clamp(-self.bound, self.bound) if self.rho is not None else soft
+
+    def damping(self, eps: Tensor) -> Tensor:
+        """(...) the factor of an update."""
+        return torch.ones_like(eps) if self.rho is None or self.kind == "tv" else self.rho / (self.rho + eps)
+
+    @property
+    def bound(self) -> float:
+        """How far from 0 an update may be."""
+        return self.rho if self.rho is not None and self.kind == "tv" else math.inf
 
     def towards(self, potential: Tensor, soft: Tensor, eps: Tensor) -> Tensor:
         """Between a potential and its update, where one measure meets itself and a full update would overshoot."""

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, NotConverged, complaint, warn
-from howfar.geometry import Contained
+from howfar.geometry import Contained, Swept
 from howfar.ops.alternation import Alternated, Weighing
+from howfar.ops.sweep import Turn
 from howfar.optimal_transport.acceleration import Anderson
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.status import Status
@@ -30,6 +31,8 @@ _ULPS = 4.0
 """Of the sum of its terms, by which a dual value may fall and be the same."""
 _DRIFT = 10, 1e-3
 """After so many iterations without progress, a step that differs from the one before by so small a share is drift."""
+_NEAR = 1.0
+"""The error up to which the potentials of the next iteration are near those of the last."""
 _STEEP = 100.0
 """Up to so many temperatures in the largest cost, mass finds its way in fewer steps than annealing takes."""
 _IN_CACHE = 0.75
@@ -87,20 +90,20 @@ class Sinkhorn:
         return 1e-6 if dtype == torch.float64 else 1e-4
 
     @torch.no_grad()
-    def solve(self, problem: LinearProblem, init: Tensor | None = None) -> Solution:
-        """Potentials of `problem`, from `init` (g of a former solution) or from zero."""
+    def solve(self, problem: LinearProblem, init: Tensor | None = None, near: Tensor | None = None) -> Solution:
+        """Potentials of `problem`, from `init` (g of a former solution; `near` is about its f) or from zero."""
         if self.potential_tol is not None:
             return self._plain(problem.detached(), self.potential_tol)
-        return _with_points_without_mass(problem.detached(), self._solve(problem, init))
+        return _with_points_without_mass(problem.detached(), self._solve(problem, init, near))
 
-    def _solve(self, problem: LinearProblem, init: Tensor | None) -> Solution:
+    def _solve(self, problem: LinearProblem, init: Tensor | None, near: Tensor | None) -> Solution:
         scale = problem.scale
         problem = problem.detached()
         start = None if init is None else init.detach().to(problem.b).expand_as(problem.b)
         hottest = torch.where(scale > _STEEP * problem.eps, scale, problem.eps)
         begun = self._contained(problem, hottest, start)
         if begun is None:
-            return self._accelerated(problem, scale, _start(problem, hottest) if start is None else start, 0)
+            return self._accelerated(problem, scale, _start(problem, hottest) if start is None else start, 0, near)
         n_iter = int(begun.iterations.max())
         left = ~(begun.error <= self.promised(problem.a.dtype))
         if not bool(left.any()):
@@ -131,8 +134,10 @@ class Sinkhorn:
         )
         return problem.geometry.alternate(task)
 
-    def _accelerated(self, problem: LinearProblem, scale: Tensor, point: Tensor, n_iter: int) -> Solution:
-        """From `point`, reached in `n_iter` iterations."""
+    def _accelerated(
+        self, problem: LinearProblem, scale: Tensor, point: Tensor, n_iter: int, near: Tensor | None = None
+    ) -> Solution:
+        """From `point`, reached in `n_iter` iterations; `near` is about its f."""
         tol = self.promised(problem.a.dtype)
         # Where mass has far to go, one step of the potentials is like the next up to what float32 does not hold.
         single = problem.a.dtype != torch.float64
@@ -146,7 +151,7 @@ class Sinkhorn:
         mixer = Anderson(problem.b, gauge=problem.balanced and not problem.symmetric)
         while True:
             n_iter += 1
-            step = fixed_point.step(point)
+            step = fixed_point.step(point, near)
             waited = torch.where(step.error < 0.9 * best, 0, waited + 1)
             # A plain step raises the dual value, so a point that lowered it is taken back to the last that did not.
             rose, fell = step.dual > highest + step.noise, step.dual < highest - step.noise
@@ -158,6 +163,7 @@ class Sinkhorn:
             )
             best = torch.where(good, torch.minimum(best, step.error), best)
             highest = torch.where(good, torch.maximum(highest, step.dual), highest)
+            near = f if bool((error <= _NEAR).all()) else None
             active = active & ~(error <= tol) & ~((waited > _PATIENCE) & (best < 4 * floor))
             if n_iter >= self.max_iter or not bool(active.any()):
                 break
@@ -218,12 +224,21 @@ class _Alternating:
 
     problem: LinearProblem
 
-    def step(self, g: Tensor) -> _Step:
+    def step(self, g: Tensor, near: Tensor | None = None) -> _Step:
+        """`near` is an f of which that of g is not far."""
         g = self.problem.marginals[1].admitted(g)
-        f = self._x_update(g, self.problem.eps)
-        soft = self._soft_y(f, self.problem.eps)
+        f, soft = self._both(g, self.problem.eps, near)
         image = self.problem.updated_y(soft, self.problem.eps)
         return _Step(f, g, image, _error(self.problem, 1, g, soft), *_dual(self.problem, f, g, soft))
+
+    def _both(self, g: Tensor, eps: Tensor, near: Tensor | None) -> tuple[Tensor, Tensor]:
+        geometry, marginal = self.problem.geometry, self.problem.marginals[0]
+        if near is not None and isinstance(geometry, Swept):
+            turn = Turn(near, g, self.problem.a, self.problem.b, eps, marginal.damping(eps), marginal.bound)
+            if (swept := geometry.sweep(turn)) is not None:
+                return swept
+        f = self._x_update(g, eps)
+        return f, self._soft_y(f, eps)
 
     def row_error(self, f: Tensor, g: Tensor) -> Tensor:
         soft = self.problem.geometry.softmin(self.problem.shifted_y(g), self.problem.eps, "x")
@@ -231,11 +246,12 @@ class _Alternating:
 
     def annealed(self, hottest: Tensor) -> Tensor:
         f, g = torch.zeros_like(self.problem.a), torch.zeros_like(self.problem.b)
-        eps = torch.maximum(hottest, self.problem.eps)
+        eps, near = torch.maximum(hottest, self.problem.eps), None
         while bool((running := eps > self.problem.eps).any()):
             for _ in range(self.problem.settling):
-                f = torch.where(running.unsqueeze(-1), self._x_update(g, eps), f)
-                g = torch.where(running.unsqueeze(-1), self.problem.updated_y(self._soft_y(f, eps), eps), g)
+                update, soft = self._both(g, eps, near)
+                f = near = torch.where(running.unsqueeze(-1), update, f)
+                g = torch.where(running.unsqueeze(-1), self.problem.updated_y(soft, eps), g)
             eps = torch.maximum(eps / 2, self.problem.eps)
         if not self.problem.balanced:
             return g
@@ -259,7 +275,7 @@ class _Symmetric:
 
     problem: LinearProblem
 
-    def step(self, f: Tensor) -> _Step:
+    def step(self, f: Tensor, near: Tensor | None = None) -> _Step:  # noqa: ARG002
         f = self.problem.marginals[0].admitted(f)
         soft = self._soft(f, self.problem.eps)
         # The plan of (f, f) is symmetric, so its rows and its columns miss by the same.

@@ -151,10 +151,10 @@ def solve_entropic(
         problem = problem.double()
     _check_resolved(problem)
     problem = coarse.arranged(problem)
-    solution = solver.solve(problem, coarse.guess(problem, solver) if init is None else init)
+    solution = solver.solve(problem, *(coarse.guess(problem, solver) if init is None else (init, None)))
     if problem.a.dtype != torch.float64 and solution.status is Status.PRECISION and problem.a.device.type != "mps":
         problem = problem.double()
-        solution = solver.solve(problem, solution.g)
+        solution = solver.solve(problem, solution.g, solution.f)
     value = dual_value(problem, solution.f, solution.g, solution.dual).to(dtype)
     return _checks.check_held(value, "costs"), solution, problem
 
