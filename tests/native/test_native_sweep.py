@@ -49,13 +49,14 @@ def in_turn(x: Tensor, y: Tensor, cost: costs.Cost, turn: Turn) -> tuple[Tensor,
     return f, -eps * torch.logsumexp(over, -2)
 
 
-def started(x: Tensor, y: Tensor, a: Tensor, b: Tensor, cost: costs.Cost, eps: float = EPS) -> Turn:
-    """After two iterations from zero, in potentials of the dtype of x."""
+def started(x: Tensor, y: Tensor, a: Tensor, b: Tensor, cost: costs.Cost, eps: float = EPS, count: int = 2) -> Turn:
+    """After some iterations from zero, in potentials of the dtype of x."""
     strength = torch.full(a.shape[:-1], eps, dtype=a.dtype)
     turn = Turn(torch.zeros_like(a), torch.zeros_like(b), a, b, strength, torch.ones_like(strength))
-    for _ in range(2):
-        f, g = in_turn(x, y, cost, turn)
-        turn = replace(turn, f=f.to(a.dtype), g=g.to(b.dtype))
+    for _ in range(count):
+        f = howfar.ops.softmin(x, y, turn.g + strength.unsqueeze(-1) * b.log(), eps=strength, cost=cost)
+        g = howfar.ops.softmin(y, x, f + strength.unsqueeze(-1) * a.log(), eps=strength, cost=cost)
+        turn = replace(turn, f=f, g=g)
     return turn
 
 
@@ -101,10 +102,7 @@ def test_pairs_too_far_to_count_are_passed_over_without_a_trace() -> None:
         x_order, y_order = spatial_order(x), spatial_order(y)
         x, y, a, b = x_order.points(x), y_order.points(y), x_order.numbers(a), y_order.numbers(b)
         eps = 0.002
-        turn = started(x, y, a, b, cost, eps)
-        for _ in range(6):
-            f, g = in_turn(x, y, cost, turn)
-            turn = replace(turn, f=f.to(dtype), g=g.to(dtype))
+        turn = started(x, y, a, b, cost, eps, count=8)
         check(x, y, cost, turn, in_order=True)
         # A column that holds little of what it is promised might lose it, so there all pairs have to be seen.
         turn.g[..., 7] -= 10 * eps
