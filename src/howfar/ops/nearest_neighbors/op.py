@@ -139,15 +139,14 @@ def _ragged(x: Any, y: Any, h: Any, k: int, cost: Any, backend: str, offsets: An
 
 @torch.no_grad()
 def _blocks(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost) -> tuple[Tensor, Tensor]:
-    rows = max(1, streaming.BLOCK_ELEMENTS // max(1, x.shape[:-2].numel() * y.shape[-2]))
+    blocks = streaming.cut((x, y))
     if _checks.transformed():
         # A buffer would not have the axes of the transform.
-        parts = [reference.nearest(part, y, h, k, cost) for part in x.split(rows, -2)]
+        parts = [reference.nearest(x[..., s, :], y, h, k, cost) for s in blocks]
         return torch.cat([v for v, _ in parts], -2), torch.cat([i for _, i in parts], -2)
     shape = (*x.shape[:-1], k)
     values, indices = x.new_empty(shape), torch.empty(shape, dtype=torch.int64, device=x.device)
-    for start in range(0, x.shape[-2], rows):
-        s = slice(start, start + rows)
+    for s in blocks:
         values[..., s, :], indices[..., s, :] = reference.nearest(x[..., s, :], y, h, k, cost)
     return values, indices
 
