@@ -12,7 +12,7 @@ from howfar import _checks, costs
 from howfar._errors import ShapeError, complaint
 from howfar.ops import backends, library, ragged, spelling, streaming
 from howfar.ops.nearest_neighbors import cpu, reference
-from howfar.ops.precision import without_autocast, working
+from howfar.ops.precision import cast, without_autocast, working
 
 
 def nearest(
@@ -78,6 +78,9 @@ def nearest_of(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost,
     else:
         (x, y, h), _ = working(x, y, h)
     text = spelling.spell(cost, [])
+    if text is not None and library.opaque((x, y) if h is None else (x, y, h)):
+        values, indices = _found(x, y, h, k, cost, backend)
+        return cast(values, dtype), indices
     transformed = torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     if text is not None and not transformed:
         values, indices = _NEAREST(x, y, h, k, text, backend)
