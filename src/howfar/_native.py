@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from howfar._errors import BackendUnavailable, DomainError, complaint
 
@@ -175,9 +176,14 @@ def threads() -> int:
     return 1 if _forked else int(torch.get_num_threads())
 
 
+@functools.cache
+def _kernel(name: str, single: bool) -> Any:
+    return getattr(library(), f"howfar_{name}_{'f32' if single else 'f64'}")
+
+
 def call(kernel: str, single: bool, arguments: Pairs | Matrix | Alternation | Sweep) -> None:
     """Run one kernel, in float32 if `single`, else in float64. The interpreter lock is released meanwhile."""
-    _check_status(kernel, getattr(library(), f"howfar_{kernel}_{'f32' if single else 'f64'}")(ctypes.byref(arguments)))
+    _check_status(kernel, _kernel(kernel, single)(ctypes.byref(arguments)))
 
 
 def call_ragged(kernel: str, single: bool, pairs: Pairs, x_offsets: int, y_offsets: int) -> None:

@@ -43,7 +43,7 @@ def test_small_blocks_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
             seen.append(x.shape[-2])
             return super().matrix(x, y)
 
-    x, y = clouds(7, 5, 2)
+    x, y = clouds(7, 5, 3)
     h = potential(5).requires_grad_()
     reductions = (
         lambda: ops.softmin(x, y, h, eps=EPS, cost=Spy()).sum().backward(),
@@ -54,7 +54,7 @@ def test_small_blocks_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.clear()
         reduce()
         assert max(seen) == 7
-        monkeypatch.setattr(streaming, "BLOCK_ELEMENTS", 20)
+        monkeypatch.setattr(streaming, "BLOCK_ELEMENTS", 8 * 4 * 5)
         seen.clear()
         reduce()
         assert max(seen) == 4

@@ -32,12 +32,17 @@ def microseconds(call: Callable[[], Any]) -> float:
     return 1e6 * best
 
 
+MOST_ADDITIONS = 50
+"""What a call may cost beside its kernel, in additions of tensors as small: both are calls into torch from Python."""
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(_native.why_no_kernels() is not None, reason="no compiled kernels here")
 @pytest.mark.parametrize("name", OPS)
 def test_a_tiny_call_is_cheap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = (*clouds(32, 32, 3, dtype=torch.float32), potential(32, dtype=torch.float32))
     call = lambda: OPS[name](*inputs)
+    addition = microseconds(lambda: inputs[0] + inputs[1])
     whole = microseconds(call)
     alone: list[float] = []
 
@@ -47,5 +52,6 @@ def test_a_tiny_call_is_cheap(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(_native, "call", timed)
     call()
-    print(f"\n{name}: {whole:.1f} us, of which the kernel {sum(alone):.1f} us")  # noqa: T201
-    assert whole - sum(alone) < 120
+    addition = max(addition, microseconds(lambda: inputs[0] + inputs[1]))
+    print(f"\n{name}: {whole:.1f} us, of which the kernel {sum(alone):.1f} us; an addition: {addition:.2f} us")  # noqa: T201
+    assert whole - sum(alone) < MOST_ADDITIONS * addition

@@ -6,6 +6,7 @@ absolute differences or of their powers, or the inner product.
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from howfar import _native, costs
 from howfar.ops import rehearsal
+from howfar.ops.precision import cast
 
 FORMS = {"product": 0, "difference": 1, "cityblock": 2, "minkowski": 3, "inner": 4}
 PROFILES = {"exp": 0, "rational": 1, "power": 2, "polynomial": 3, "exp_slope": 4}
@@ -32,7 +34,7 @@ _STEEPEST = {torch.float32: 5.0, torch.float64: 18.0}
 _EXACT_EXPONENTS = (0.5, 1.0, 1.5, 2.0)
 _SECONDS = 0.2
 """About the longest call: the time after which Ctrl-C is answered."""
-_ALONE = 2e-5
+ALONE = 2e-5
 """Shorter work is done by one thread: to wake others takes as long, and beside other programs far longer."""
 _SPEED = {"avx512": 2e10, "avx2": 1e10, "neon": 4e9, "portable": 3e9}
 """Features and exponentials of float32 that a slow processor of the kind does in a second of one thread."""
@@ -67,22 +69,25 @@ class Base:
         return self.kind == "squared" and not self.directions
 
 
+_BASES: dict[type[costs.Cost], Base] = {
+    costs.SqEuclidean: Base("squared"),
+    costs.Euclidean: Base("squared", 0.5),
+    costs.CityBlock: Base("cityblock"),
+    costs.Cosine: Base("squared", factor=0.5, directions=True),
+}
+
+
 def base_of(cost: costs.Cost) -> Base | str:
     """The cost in terms of the core, or why it is none."""
-    if type(cost) is costs.SqEuclidean:
-        return Base("squared")
-    if type(cost) is costs.Euclidean:
-        return Base("squared", 0.5)
-    if type(cost) is costs.CityBlock:
-        return Base("cityblock")
+    base = _BASES.get(type(cost))
+    if base is not None:
+        return base
     if type(cost) is costs.Minkowski:
         if cost.p in (1.0, 2.0):
-            return Base("cityblock") if cost.p == 1 else Base("squared", 0.5)
+            return _BASES[costs.CityBlock if cost.p == 1 else costs.Euclidean]
         if cost.p > _STEEPEST[torch.float64]:
             return f"minkowski of order {cost.p:g} overflows without a scale for each pair"
         return Base("minkowski", 1 / cost.p, cost.p)
-    if type(cost) is costs.Cosine:
-        return Base("squared", factor=0.5, directions=True)
     if type(cost) is costs.Power:
         inner = base_of(cost.base)
         if isinstance(inner, str):
@@ -132,7 +137,9 @@ class Clouds:
         return each.repeat_interleave(self.offsets[0].diff())
 
 
-def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: bool = False) -> Clouds:
+def arrange(
+    base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: bool = False, offsets: Offsets | None = None
+) -> Clouds:
     """Form and precision for these points; the README of soft_minimum derives the rule.
 
     Args:
@@ -141,6 +148,7 @@ def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: 
         y: (..., m, d).
         sharpness: the largest factor before the cost in an exponent (1 / eps); None where the cost itself is summed.
         wide: whether to compute in float64 in any case.
+        offsets: as in `Clouds`.
     """
     given = x.dtype
     if base.directions:
@@ -160,7 +168,7 @@ def arrange(base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: 
         wide = wide or wider
     if wide:
         x, y = x.double(), y.double()
-    clouds = Clouds(x, y, form, base.exponent, base.p, factor, unit, gentle)
+    clouds = Clouds(x, y, form, base.exponent, base.p, factor, unit, gentle, offsets)
     if (going_on := rehearsal.current()) is not None:
         going_on.arranged.append((base, given, None if sharpness is None else sharpness * factor, clouds))
     return clouds
@@ -254,12 +262,16 @@ class Part:
     result: int = 0
 
 
+Numbers = Tensor | Sequence[float]
+"""A number, or several side by side: for each problem its own in a tensor, or the same for all of them."""
+
+
 def run(
     kernel: str,
     clouds: Clouds,
     *,
-    scale: Tensor,  # (...); of a kernel sum (..., parts)
-    factor: Tensor | None = None,  # (..., parts)
+    scale: Numbers,  # (...); of a kernel sum (..., parts)
+    factor: Numbers | None = None,  # (..., parts)
     h: Tensor | None = None,  # (..., m)
     f: Tensor | None = None,  # (..., n)
     v: Tensor | None = None,  # (..., m, q)
@@ -276,7 +288,8 @@ def run(
     dtype, batch, (n, d), m = x.dtype, x.shape[:-2], x.shape[-2:], y.shape[-2]
     q = 0 if v is None else v.shape[-1]
     results = parts[-1].result + 1 if parts else 1
-    columns = {"softmin": (), "nearest": (k,), "gibbs": (d if pull else q,)}.get(kernel, (results, q))
+    sums = (results, q) if results > 1 else (q,)
+    columns = {"softmin": (), "nearest": (k,), "gibbs": (d if pull else q,)}.get(kernel, sums)
     out = x.new_empty(*batch, n, *columns)
     beside: Tensor | None = None
     if kernel == "softmin" and q:
@@ -285,41 +298,43 @@ def run(
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
     each = len(parts) or 1
     problems_of = batch if clouds.offsets is None else (len(clouds.offsets[0]) - 1,)
-    scales, factors = (
-        t.to(torch.float64).expand((*problems_of, each) if parts else problems_of).contiguous()
-        for t in (scale, scale if factor is None else factor)
-    )
+    last = (each,) if parts else ()
+    scales = _dense(scale, problems_of, last)
+    factors = scales if factor is None else _dense(factor, problems_of, last)
     held = {"x": flat(x, 2), "y": flat(y, 2)}
     given = ("h", h, 1), ("f", f, 1), ("v", v, 2), ("left", left, 2), ("right", right, 2)
     for name, tensor, axes in given:
         if tensor is not None:
-            held[name] = flat(
-                tensor.to(dtype).expand(*batch, *tensor.shape[-axes:]) if batch else tensor.to(dtype), axes
-            )
+            tensor = cast(tensor, dtype)
+            held[name] = flat(tensor.expand(*batch, *tensor.shape[-axes:]) if batch else tensor, axes)
     size = dtype.itemsize
     addresses = {name: (tensor.data_ptr(), step) for name, (tensor, step) in held.items()}
+    carried = results * q + (0 if left is None else left.shape[-1]) + pull * d
+    seconds = row_seconds(clouds, each, carried)
+    count = batch.numel()
+    alone = clouds.offsets is None and seconds * n * count < ALONE
     call = _native.Pairs(
         n=n, m=m, d=d, q=q, k=k, exponent=clouds.exponent, p=clouds.p, form=FORMS[clouds.form],
-        part=(_native.Part * each)(*(_native.Part(p.exponent, PROFILES[p.profile], p.result) for p in parts)),
-        parts=len(parts), results=results, slope=slope, threads=_native.threads(),
+        parts=len(parts), results=results, slope=slope, threads=1 if alone else _native.threads(),
         r=0 if left is None else left.shape[-1], tilt=tilt, pull=pull,
-        **{f"{name}_step": step for name, (_, step) in addresses.items()},
     )  # fmt: skip
+    if parts:
+        call.part = (_native.Part * each)(*(_native.Part(p.exponent, PROFILES[p.profile], p.result) for p in parts))
+    if batch:
+        for name, (_, step) in addresses.items():
+            setattr(call, f"{name}_step", step)
     width = math.prod(columns)
-    carried = results * q + call.r + pull * d
     if clouds.offsets is not None:
         written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or q)}
-        _run_ragged(kernel, call, clouds.offsets, size, addresses, scales, written, row_seconds(clouds, each, carried) / m)
+        _run_ragged(kernel, call, clouds.offsets, size, addresses, _address(scales), written, seconds / m)
         return out, beside
-    seconds = row_seconds(clouds, each, carried)
-    if seconds * n * batch.numel() < _ALONE:
-        call.threads = 1
-    for problem, problems, begin, end in _pieces(batch.numel(), n, seconds / call.threads):
+    pieces = [(0, count, 0, n)] if alone else _pieces(count, n, seconds / call.threads)
+    for problem, problems, begin, end in pieces:
         for name, (address, step) in addresses.items():
             setattr(call, name, address + problem * step * size)
         call.out = out.data_ptr() + problem * n * width * size
-        call.scale = scales.data_ptr() + 8 * each * problem
-        call.factor = factors.data_ptr() + 8 * each * problem
+        call.scale = _address(scales) + 8 * each * problem
+        call.factor = _address(factors) + 8 * each * problem
         if kernel == "softmin" and beside is not None:
             call.averages = beside.data_ptr() + problem * n * q * size
         if kernel == "nearest" and beside is not None:
@@ -329,13 +344,25 @@ def run(
     return out, beside
 
 
+def _dense(numbers: Numbers, problems: Sequence[int], each: tuple[int, ...]) -> Tensor | ctypes.Array[ctypes.c_double]:
+    """Numbers of float64, one after another for all problems."""
+    if not problems and not isinstance(numbers, Tensor):
+        return (ctypes.c_double * len(numbers))(*numbers)
+    tensor = numbers if isinstance(numbers, Tensor) else torch.tensor(numbers, dtype=torch.float64)
+    return tensor.to(torch.float64).expand((*problems, *each)).contiguous()
+
+
+def _address(numbers: Tensor | ctypes.Array[ctypes.c_double]) -> int:
+    return numbers.data_ptr() if isinstance(numbers, Tensor) else ctypes.addressof(numbers)
+
+
 def _run_ragged(
     kernel: str,
     call: _native.Pairs,
     offsets: Offsets,
     itemsize: int,
     addresses: dict[str, tuple[int, int]],
-    scales: Tensor,
+    scale: int,
     written: dict[str, tuple[Tensor | None, int]],
     seconds: float,
 ) -> None:
@@ -350,7 +377,7 @@ def _run_ragged(
             setattr(call, name, address + first * widths[name] * itemsize)
         for name, (tensor, width) in written.items():
             setattr(call, name, None if tensor is None else tensor.data_ptr() + i * width * tensor.dtype.itemsize)
-        call.scale = scales.data_ptr() + 8 * problem
+        call.scale = scale + 8 * problem
 
     def together(start: int, end: int) -> None:
         if start == end:

@@ -18,7 +18,7 @@ from howfar.ops.nearest_neighbors import nearest
 from howfar.ops.precision import working
 from howfar.ops.rehearsal import Rehearsal, rehearsed
 from howfar.ops.soft_minimum import softmin, softmin_apply
-from howfar.ops.streaming import BLOCK_ELEMENTS
+from howfar.ops.streaming import block_rows
 
 _OPS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {"softmin": softmin, "softmin_apply": softmin_apply, "kernel_sum": kernel_sum, "nearest": nearest}
@@ -150,7 +150,7 @@ def explain(op: str | Callable[..., Any], /, *args: Any, **options: Any) -> Expl
     with torch.no_grad(), rehearsed() as seen:
         function(*args, **options)
     x, y = (_checks.check_points(points, "points") for points in _points(args, options))
-    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2]).numel()
+    batch = torch.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     if seen.backend == "cpu":
         passes = tuple(_passes(seen))
         instruction_set, threads = _native.instruction_set() or "portable", _native.threads()
@@ -158,12 +158,13 @@ def explain(op: str | Callable[..., Any], /, *args: Any, **options: Any) -> Expl
         seconds = sum(map(_seconds, passes))
     else:
         dtype = working(x)[0][0].dtype
-        rows = max(1, min(x.shape[-2], BLOCK_ELEMENTS // (batch * y.shape[-2])))
+        rows = block_rows((x.expand(*batch, *x.shape[-2:]), y))
         size = (x.shape[-2], y.shape[-2], x.shape[-1])
-        passes = (Pass(name, "formula", dtype, (rows, y.shape[-2]), batch, *size, 1),)
+        count = batch.numel()
+        passes = (Pass(name, "formula", dtype, (rows, y.shape[-2]), count, *size, 1),)
         instruction_set, threads = "as torch", torch.get_num_threads()
-        memory = 4 * rows * batch * y.shape[-2] * dtype.itemsize
-        seconds = batch * size[0] * size[1] * _torch_seconds(x.device, dtype, size[2])
+        memory = 4 * rows * count * y.shape[-2] * dtype.itemsize
+        seconds = count * size[0] * size[1] * _torch_seconds(x.device, dtype, size[2])
     asked = options.get("backend", "auto")
     why_not = {b: reason or _able(b, asked) for b, reason in seen.reasons.items() if b != seen.backend}
     return Explanation(

@@ -6,7 +6,7 @@ among its arguments and results has the batch axes in front, so an axis that is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -16,11 +16,37 @@ from torch import Tensor
 from torch._C import DispatchKey, _AutoDispatchBelowAutograd
 from torch.autograd.function import _SingleLevelFunction
 
+from howfar import _checks
 from howfar._errors import DerivativeUnavailable
 
 _LIBRARY = torch.library.Library("howfar", "DEF")
 _single_level: Callable[[], AbstractContextManager[None]] = functorch.enable_single_level_autograd_function  # type: ignore[attr-defined]
 _AUTOGRAD = (DispatchKey.AutogradFunctionality, DispatchKey.AutogradOther, DispatchKey.AutogradNestedTensor)
+
+
+def _keys(tensor: Tensor) -> int:
+    """What torch's dispatcher sees of a tensor: its device, layout, views that change numbers, levels of transforms."""
+    keys: int = torch._C._dispatch_keys(tensor).raw_repr()
+    return keys
+
+
+with torch.inference_mode():
+    _PLAIN = {_keys(torch.empty(0))}
+_PLAIN.add(_keys(torch.empty(0)))
+
+
+def opaque(tensors: Iterable[Tensor]) -> bool:
+    """Whether nobody sees a call on these tensors: they are plain ones on the CPU, and no graph, mode or transform records.
+
+    The operator would then do nothing but what it was registered with.
+    """
+    if _checks.transformed() or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
+        return False
+    graph = torch.is_grad_enabled()
+    for t in tensors:
+        if _keys(t) not in _PLAIN or (graph and t.requires_grad) or type(t) not in (Tensor, torch.nn.Parameter):
+            return False
+    return True
 
 
 def define(

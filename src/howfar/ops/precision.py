@@ -16,6 +16,11 @@ def working(*tensors: Tensor) -> tuple[tuple[Tensor, ...], torch.dtype]:
     return tuple(t.to(torch.float32) for t in tensors), dtype
 
 
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor in that dtype. `Tensor.to` takes as long as another operation to see that there is nothing to do."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
 _AS_IT_IS = nullcontext()
 
 

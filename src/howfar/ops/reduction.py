@@ -93,6 +93,9 @@ class Reduction:
         """The value. Constants that are left out are the bandwidths of the summand."""
         tensors: list[Tensor] = []
         text = spelling.spell(summand, tensors)
+        if text is not None and not tensors and library.opaque(inputs):
+            constants = constants.detach() if constants is not None and constants.requires_grad else constants
+            return self._computed(False, inputs, constants, summand, backend)[0]
         if constants is None:
             constants = spelling.together(tensors, inputs[0].shape[:-2], inputs[0])
         if text is None or torch.autograd.forward_ad._current_level >= 0:
@@ -110,7 +113,7 @@ class Reduction:
     def _why_plain(self, summand: Summand, inputs: Sequence[Tensor]) -> str:
         return self.formula.why(summand, *inputs) or "its kernels carry no forward derivatives"
 
-    def _blocks(self, inputs: Sequence[Tensor], constants: Tensor, summand: Summand) -> Blocks:
+    def _blocks(self, inputs: Sequence[Tensor], constants: Tensor | None, summand: Summand) -> Blocks:
         rows = lambda *block: self.formula.rows(*block, constants, summand)
         return Blocks(rows, self.formula.axis, summand.held(inputs[0].shape[-1]))
 
@@ -125,13 +128,8 @@ class Reduction:
 
     def _value(self, *arguments: Any) -> Any:
         inputs, (constants, text, backend, *keep) = arguments[: self._many], arguments[self._many :]
-        summand, x = self._read(text, constants), inputs[0]
-        kept: tuple[Tensor, ...] = ()
-        if self._native(summand, backend, inputs):
-            with without_autocast(x.device):
-                value, kept = self.formula.forward(keep == [True], *inputs, constants, summand)
-        else:
-            value = self._blocks(inputs, constants, summand).value(*inputs)
+        x = inputs[0]
+        value, kept = self._computed(keep == [True], inputs, constants, self._read(text, constants), backend)
         if not keep:
             return value
         if not keep[0]:
@@ -139,6 +137,14 @@ class Reduction:
         # What is kept has the shape of x whatever the data; where it is of no use it is infinite.
         usable = bool(kept) and kept[0].dtype == x.dtype and kept[1].shape == x.shape
         return value, kept[1] if usable else x.new_full(x.shape, torch.inf)
+
+    def _computed(
+        self, keep: bool, inputs: Sequence[Tensor], constants: Tensor | None, summand: Summand, backend: str
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if not self._native(summand, backend, inputs):
+            return self._blocks(inputs, constants, summand).value(*inputs), ()
+        with without_autocast(inputs[0].device):
+            return self.formula.forward(keep, *inputs, constants, summand)
 
     def _value_shape(self, *arguments: Any) -> Any:
         inputs = arguments[: self._many]

@@ -19,10 +19,13 @@ from howfar._errors import DerivativeUnavailable
 from howfar.ops.precision import without_autocast
 
 BLOCK_ELEMENTS = 2**21
-"""Pairs held at once: 8 MB in float32, small against any memory and large enough to hide the overhead of a call."""
+"""Numbers held at once: 8 MB in float32, small against any memory and large enough to hide the overhead of a call."""
 
-_MOST_PARTS = 256
-"""A block of a derivative is at least this part of a block of values: shorter ones would be all overhead."""
+_FEWEST_HELD = {"cpu": 8}
+"""What values alone are taken to hold for each pair, so that their temporaries stay in the cache; one elsewhere, where
+to start a kernel costs more."""
+_MOST_HELD = 256
+"""No block is a smaller part than this: it would be all overhead."""
 
 Rows = Callable[..., Tensor]
 
@@ -52,7 +55,7 @@ class Blocks:
         with without_autocast(x.device):
             if self.few(inputs):
                 return self.rows(x, *others)
-            return torch.cat([self.rows(x[..., s, :], *others) for s in _cut(inputs, 1)], self.axis)
+            return torch.cat([self.rows(x[..., s, :], *others) for s in cut(inputs)], self.axis)
 
     @torch.no_grad()
     def value(self, *inputs: Tensor) -> Tensor:
@@ -61,7 +64,7 @@ class Blocks:
         out: Tensor | None = None
         with without_autocast(x.device):
             # Parts that are kept while blocks come and go would split the holes that blocks leave in the heap.
-            for s in _cut(inputs, 1):
+            for s in cut(inputs):
                 part = self.rows(x[..., s, :], *others)
                 if out is None:
                     shape = list(part.shape)
@@ -74,7 +77,7 @@ class Blocks:
     def gradient(self, wanted: Sequence[bool], grad: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The vector-Jacobian product in the inputs wanted."""
         total = _Accumulator(inputs, wanted)
-        for s in _cut(inputs, self.held):
+        for s in cut(inputs, self.held):
             with torch.enable_grad(), without_autocast(grad.device):
                 leaves = _leaves(inputs, s, wanted)
                 out = self.rows(*leaves)
@@ -90,7 +93,7 @@ class Blocks:
         everything = (True,) * len(inputs)
         total = _Accumulator(inputs, everything)
         by_grad = torch.zeros(grad.shape, dtype=grad.dtype, device=grad.device)
-        for s in _cut(inputs, self.held):
+        for s in cut(inputs, self.held):
             with torch.enable_grad(), without_autocast(grad.device):
                 leaves = _leaves(inputs, s, everything)
                 seed = _rows(grad, s, self.axis).detach().requires_grad_()
@@ -217,9 +220,21 @@ def _pairs(inputs: Sequence[Tensor]) -> int:
     return max(1, x.shape[:-2].numel() * y.shape[-2])
 
 
-def _cut(inputs: Sequence[Tensor], held: int) -> list[slice]:
-    n, block = inputs[0].shape[-2], max(1, BLOCK_ELEMENTS // _pairs(inputs))
-    block = max(1, block // min(held, _MOST_PARTS))
+def block_rows(inputs: Sequence[Tensor], held: int = 1) -> int:
+    """Rows of x whose pairs make a block, where a formula holds so many numbers for each pair; 1 stands for its value."""
+    x = inputs[0]
+    held = min(max(held, _FEWEST_HELD.get(x.device.type, 1)), _MOST_HELD)
+    return max(1, min(x.shape[-2], BLOCK_ELEMENTS // _pairs(inputs) // held))
+
+
+def cut(inputs: Sequence[Tensor], held: int = 1) -> list[slice]:
+    """The rows of x in blocks."""
+    x, block = inputs[0], block_rows(inputs, held)
+    n = x.shape[-2]
+    if block < n and x.device.type == "cpu":
+        # Memory that is never touched costs nothing, and after it glibc keeps what a block gives back for the next
+        # one: pages that go to the system and come back take longer than the arithmetic on them.
+        torch.empty(BLOCK_ELEMENTS, dtype=x.dtype)
     return [slice(start, min(start + block, n)) for start in range(0, n, block)]
 
 

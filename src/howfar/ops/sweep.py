@@ -94,7 +94,10 @@ def between_points(
         on = call if name in ("a", "b") else call.pairs
         setattr(on, name, tensor.data_ptr())
         setattr(on, f"{name}_step", step)
-    seconds = compiled.row_seconds(clouds, 1, 2) * part * batch.numel() / call.pairs.threads
+    seconds = compiled.row_seconds(clouds, 1, 2) * part * batch.numel()
+    if seconds * parts < compiled.ALONE:
+        call.pairs.threads = 1
+    seconds /= call.pairs.threads
     together = max(call.pairs.threads, int(_SECONDS / seconds)) * part
     for first in range(0, n, together):
         call.pairs.row_begin, call.pairs.row_end = first, min(first + together, n)

@@ -11,7 +11,9 @@ from howfar import _native, kernels
 from howfar.costs import Cost
 from howfar.ops import compiled
 from howfar.ops.compiled import Base, Clouds
+from howfar.ops.precision import cast
 
+_SQUARED = Base("squared")
 _MOST_COLUMNS = 64
 """Of values in the pass for a derivative in the points: beyond, the streamed matrix products are as good."""
 
@@ -69,7 +71,7 @@ def _joined(parts: list[list[Term] | str]) -> list[Term] | str:
 
 def _term(kernel: kernels.Kernel, features: int) -> Term | None:
     if type(kernel) is kernels.Gaussian:
-        return Term(Base("squared"), "exp", 1 / (2 * kernel.s**2))
+        return Term(_SQUARED, "exp", 1 / (2 * kernel.s**2))
     if type(kernel) is kernels.Laplacian:
         return Term(Base("cityblock") if kernel.norm == "cityblock" else Base("squared", 0.5), "exp", 1 / kernel.s)
     if type(kernel) is kernels.IMQ:
@@ -97,11 +99,13 @@ def forward(
     terms = terms_of(summand, x.shape[-1])
     assert not isinstance(terms, str)
     total: Tensor | None = None
+    stacked = isinstance(summand, kernels.Stack)
     for clouds, group in _groups(terms, x, y, wide=False):
-        part = _sums(group, clouds, w, terms[-1].result + 1).to(x.dtype)
+        part = _stacked(group, clouds, w, terms[-1].result + 1) if stacked else _sums(group, clouds, w)
+        part = cast(part, x.dtype)
         total = part if total is None else total + part
     assert total is not None
-    return (total if isinstance(summand, kernels.Stack) else total.squeeze(-3)), ()
+    return total, ()
 
 
 def gradient(
@@ -126,7 +130,7 @@ def gradient(
         slopes: dict[bool, list[Term]] = {}
         for clouds, group in _groups(own, x, y, wide=False):
             if in_w:
-                _add(totals, 2, _sums(group, clouds.swapped(), pull).squeeze(-3))
+                _add(totals, 2, _sums(group, clouds.swapped(), pull))
             for term in group:
                 # Steep slopes beside coincident points, and points far apart for the width, cancel beyond float32.
                 wide = not clouds.gentle or term.base.exponent != 1
@@ -163,7 +167,7 @@ def _pull(slopes: list[Term], clouds: Clouds, w: Tensor, grad: Tensor) -> Tensor
     rows, columns = (clouds.x - centre) * clouds.unit, (clouds.y - centre) * clouds.unit
     w, grad = w.to(rows.dtype), grad.to(rows.dtype)
     with_points = w.unsqueeze(-1) * torch.cat([torch.ones_like(columns[..., :1]), columns], -1).unsqueeze(-2)
-    sums = _sums(slopes, clouds, with_points.flatten(-2)).squeeze(-3).unflatten(-1, with_points.shape[-2:])
+    sums = _sums(slopes, clouds, with_points.flatten(-2)).unflatten(-1, with_points.shape[-2:])
     pulls: Tensor = grad.unsqueeze(-1) * (rows.unsqueeze(-2) * sums[..., :1] - sums[..., 1:])
     return pulls.sum(-2)
 
@@ -185,6 +189,8 @@ def _arranged(term: Term, x: Tensor, y: Tensor, *, wide: bool) -> Clouds:
 
 def _groups(terms: list[Term], x: Tensor, y: Tensor, *, wide: bool) -> list[tuple[Clouds, list[Term]]]:
     """The terms by what they share: one base quantity in one precision, in the form that the most delicate of them needs."""
+    if len(terms) == 1:
+        return [(_arranged(terms[0], x, y, wide=wide), terms)]
     found: dict[object, tuple[Clouds, list[Term]]] = {}
     for term in terms:
         clouds = _arranged(term, x, y, wide=wide)
@@ -199,27 +205,32 @@ def _groups(terms: list[Term], x: Tensor, y: Tensor, *, wide: bool) -> list[tupl
     return list(found.values())
 
 
-def _sums(terms: list[Term], clouds: Clouds, w: Tensor, count: int = 1) -> Tensor:
-    """(..., count, n, B): every term in one pass, and zero where a result has none."""
-    batch = clouds.x.shape[:-2]
+def _stacked(terms: list[Term], clouds: Clouds, w: Tensor, count: int) -> Tensor:
+    """(..., count, n, B): zero where a result has no term."""
     results = sorted({term.result for term in terms})
-    parts = [compiled.Part(term.profile, term.base.exponent, results.index(term.result)) for term in terms]
-    scale, factor = (
-        _side_by_side(values, batch)
-        for values in ([term.scale for term in terms], [term.sign * clouds.factor for term in terms])
-    )
-    out = compiled.run("kernel_sum", clouds, scale=scale, factor=factor, v=w, parts=parts)[0].movedim(-2, -3)
+    out = _sums([replace(term, result=results.index(term.result)) for term in terms], clouds, w)
+    out = out.movedim(-2, -3) if len(results) > 1 else out.unsqueeze(-3)
     if len(results) == count:
         return out
-    every = out.new_zeros(*batch, count, *out.shape[-2:])
+    every = out.new_zeros(*out.shape[:-3], count, *out.shape[-2:])
     every[..., results, :, :] = out
     return every
 
 
-def _side_by_side(values: list[float | Tensor], batch: torch.Size) -> Tensor:
-    """Numbers, or tensors (..., 1, 1) of them, as one tensor (..., K)."""
-    if not any(isinstance(value, Tensor) for value in values):
-        return torch.tensor(values, dtype=torch.float64)
+def _sums(terms: list[Term], clouds: Clouds, w: Tensor) -> Tensor:
+    """(..., n, B), or (..., n, results, B) of several results: every term in one pass."""
+    batch = clouds.x.shape[:-2]
+    parts = [compiled.Part(term.profile, term.base.exponent, term.result) for term in terms]
+    scale = _side_by_side([term.scale for term in terms], batch)
+    factor = _side_by_side([term.sign * clouds.factor for term in terms], batch)
+    return compiled.run("kernel_sum", clouds, scale=scale, factor=factor, v=w, parts=parts)[0]
+
+
+def _side_by_side(values: list[float | Tensor], batch: torch.Size) -> compiled.Numbers:
+    """Numbers as they are, or with tensors (..., 1, 1) among them one tensor (..., K)."""
+    numbers = [value for value in values if not isinstance(value, Tensor)]
+    if len(numbers) == len(values):
+        return numbers
     flat = [
         value[..., 0, 0] if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64) for value in values
     ]

@@ -11,7 +11,7 @@ from howfar import _checks, costs, kernels
 from howfar._errors import DomainError, ShapeError, complaint
 from howfar.ops import backends, ragged
 from howfar.ops.kernel_summation import cpu, reference
-from howfar.ops.precision import working
+from howfar.ops.precision import cast, working
 from howfar.ops.reduction import Formula, Reduction
 from howfar.ops.spelling import Summand
 
@@ -73,7 +73,7 @@ def kernel_sum(
         )
     batch = _checks.check_batch(batch, w.shape[:-2], "x", "w")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
-    summand = kernel if isinstance(kernel, costs.Cost | kernels.Stack) else kernels.resolve(kernel)
+    summand = kernel if isinstance(kernel, (costs.Cost, kernels.Stack)) else kernels.resolve(kernel)
     if batch:
         x, y, w = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, w))
     out = kernel_sum_of(x, y, w, summand, backend)
@@ -83,7 +83,7 @@ def kernel_sum(
 def kernel_sum_of(x: Tensor, y: Tensor, w: Tensor, summand: Summand, backend: str) -> Tensor:
     """`kernel_sum` of tensors of one batch shape that were checked, w in columns."""
     (x, y, w), dtype = working(x, y, w)
-    return _KERNEL_SUM(x, y, w, summand=summand, backend=backend).to(dtype)
+    return cast(_KERNEL_SUM(x, y, w, summand=summand, backend=backend), dtype)
 
 
 def _shape(inputs: Sequence[Tensor], summand: Summand) -> tuple[int, ...]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from howfar import _native
 from howfar.costs import Cost
 from howfar.ops import compiled
 from howfar.ops.compiled import Base, Offsets
+from howfar.ops.precision import cast
 
 MOST = 128
 """Neighbours that a sorted list per row is the right thing for."""
@@ -41,15 +41,16 @@ def nearest(
     """The k smallest c(x_i, y_j) - h_j in rising order and their j, ties by the smaller j: (..., n, k) twice."""
     base = compiled.base_of(cost)
     assert isinstance(base, Base)
-    clouds = replace(compiled.arrange(base, x, y, None), offsets=offsets)
+    clouds = compiled.arrange(base, x, y, None, offsets=offsets)
     if base.kind == "squared":
         product = base.exponent == 1 and x.shape[-1] > _FEW_FEATURES and x.shape[-2] > _FEW_ROWS
         given = base.directions or clouds.unit != 1
         left, right = (clouds.x, clouds.y) if given else (x, y)
-        clouds = replace(clouds, x=left, y=right, form="product" if product else "difference")
+        form = "product" if product else "difference"
+        if form != clouds.form or left is not clouds.x or right is not clouds.y:
+            clouds = replace(clouds, x=left, y=right, form=form)
     if h is not None and clouds.factor != 1:
         h = h.to(clouds.x.dtype) / clouds.factor
-    batch = clouds.x.shape[:-2]
-    values, indices = compiled.run("nearest", clouds, scale=clouds.x.new_ones(batch, dtype=torch.float64), h=h, k=k)
+    values, indices = compiled.run("nearest", clouds, scale=(1.0,), h=h, k=k)
     assert indices is not None
-    return (values * clouds.factor if clouds.factor != 1 else values).to(x.dtype), indices
+    return cast(values * clouds.factor if clouds.factor != 1 else values, x.dtype), indices

@@ -12,7 +12,7 @@ from howfar import _checks, costs
 from howfar._errors import ShapeError, complaint
 from howfar.ops import backends, library, ragged, spelling, streaming
 from howfar.ops.nearest_neighbors import cpu, reference
-from howfar.ops.precision import without_autocast, working
+from howfar.ops.precision import cast, without_autocast, working
 
 
 def nearest(
@@ -78,6 +78,9 @@ def nearest_of(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost,
     else:
         (x, y, h), _ = working(x, y, h)
     text = spelling.spell(cost, [])
+    if text is not None and library.opaque((x, y) if h is None else (x, y, h)):
+        values, indices = _found(x, y, h, k, cost, backend)
+        return cast(values, dtype), indices
     transformed = torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     if text is not None and not transformed:
         values, indices = _NEAREST(x, y, h, k, text, backend)
@@ -139,15 +142,14 @@ def _ragged(x: Any, y: Any, h: Any, k: int, cost: Any, backend: str, offsets: An
 
 @torch.no_grad()
 def _blocks(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost) -> tuple[Tensor, Tensor]:
-    rows = max(1, streaming.BLOCK_ELEMENTS // max(1, x.shape[:-2].numel() * y.shape[-2]))
+    blocks = streaming.cut((x, y))
     if _checks.transformed():
         # A buffer would not have the axes of the transform.
-        parts = [reference.nearest(part, y, h, k, cost) for part in x.split(rows, -2)]
+        parts = [reference.nearest(x[..., s, :], y, h, k, cost) for s in blocks]
         return torch.cat([v for v, _ in parts], -2), torch.cat([i for _, i in parts], -2)
     shape = (*x.shape[:-1], k)
     values, indices = x.new_empty(shape), torch.empty(shape, dtype=torch.int64, device=x.device)
-    for start in range(0, x.shape[-2], rows):
-        s = slice(start, start + rows)
+    for s in blocks:
         values[..., s, :], indices[..., s, :] = reference.nearest(x[..., s, :], y, h, k, cost)
     return values, indices
 

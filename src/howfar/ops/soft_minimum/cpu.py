@@ -12,6 +12,7 @@ from howfar.costs import Cost
 from howfar.ops import compiled
 from howfar.ops.compiled import Base, Clouds, Offsets
 from howfar.ops.compiled_sums import Factor, Weighting, of_points
+from howfar.ops.precision import cast
 
 Kept = tuple[Tensor, ...]
 
@@ -59,7 +60,7 @@ def forward(
     """The soft minimum, and what its derivative can use of this pass."""
     clouds = _arranged(x, y, eps, cost, offsets)
     if not (keep and clouds.gentle):
-        return _value(clouds, h, eps, None)[0].to(x.dtype), ()
+        return cast(_value(clouds, h, eps, None)[0], x.dtype), ()
     value, averages = _value(clouds, h, eps, clouds.y - _centre(clouds))
     return value.to(x.dtype), (value, averages)
 
@@ -184,9 +185,8 @@ def _pulled(
 def _arranged(x: Tensor, y: Tensor, eps: Tensor, cost: Cost, offsets: Offsets | None, *, wide: bool = False) -> Clouds:
     base = compiled.base_of(cost)
     assert isinstance(base, Base)
-    return replace(
-        compiled.arrange(base, x, y, 1 / (float(eps.min()) if eps.ndim else eps.item()), wide=wide), offsets=offsets
-    )
+    sharpness = 1 / (float(eps.min()) if eps.ndim else eps.item())
+    return compiled.arrange(base, x, y, sharpness, wide=wide, offsets=offsets)
 
 
 def _centre(clouds: Clouds) -> Tensor:
@@ -206,7 +206,9 @@ def _gibbs(clouds: Clouds, f: Tensor, h: Tensor, v: Tensor, eps: Tensor, *, slop
     return compiled.run("gibbs", clouds, scale=_scale(clouds, eps), f=f, h=h, v=v, slope=slope)[0]
 
 
-def _scale(clouds: Clouds, eps: Tensor) -> Tensor:
+def _scale(clouds: Clouds, eps: Tensor) -> compiled.Numbers:
+    if not eps.ndim:
+        return (1 / eps.item() * clouds.factor,)
     scale = eps.double().reciprocal()
     return scale if clouds.factor == 1 else scale * clouds.factor
 

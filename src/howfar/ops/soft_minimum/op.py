@@ -11,7 +11,7 @@ from torch import Tensor
 from howfar import _checks, costs
 from howfar._errors import DomainError, ShapeError, complaint
 from howfar.ops import backends, ragged, temperature
-from howfar.ops.precision import working
+from howfar.ops.precision import cast, working
 from howfar.ops.reduction import Formula, Reduction
 from howfar.ops.soft_minimum import cpu, reference
 
@@ -65,7 +65,7 @@ def softmin(
 def softmin_of(x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: costs.Cost, backend: str) -> Tensor:
     """`softmin` of tensors of one batch shape that were checked."""
     (x, y, h), dtype = working(x, y, h)
-    return _SOFTMIN(x, y, h, constants=eps, summand=cost, backend=backend).to(dtype)
+    return cast(_SOFTMIN(x, y, h, constants=eps, summand=cost, backend=backend), dtype)
 
 
 def softmin_apply(
@@ -235,7 +235,7 @@ def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
         bound = "0 (in units of the cost)" if least <= 0 else f"{torch.finfo(dtype).tiny:.3g}, for {dtype}"
         raise DomainError(complaint("eps", f"a number > {bound}", f"{least:g}", fix))
     try:
-        strength = strength.to(dtype)
+        strength = cast(strength, dtype)
         return strength if strength.shape == batch else strength.expand(batch)
     except RuntimeError:
         raise ShapeError(
