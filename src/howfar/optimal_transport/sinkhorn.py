@@ -107,7 +107,8 @@ class Sinkhorn:
         n_iter = int(begun.iterations.max())
         left = ~(begun.error <= self.promised(problem.a.dtype))
         if not bool(left.any()):
-            return Solution(begun.f, begun.g, Status.CONVERGED, n_iter, begun.error)
+            dual = None if problem.symmetric else _dual_of_exact_rows(problem, begun.f, begun.g)
+            return Solution(begun.f, begun.g, Status.CONVERGED, n_iter, begun.error, dual)
         # Plain steps that lead nowhere soon leave the quick directions at rest, which is a worse start than the first.
         others = problem.selected(left)
         again = _start(others, hottest[left]) if start is None else start[left]
@@ -320,12 +321,23 @@ def _error(problem: LinearProblem, side: int, potential: Tensor, soft: Tensor) -
 
 def _dual(problem: LinearProblem, f: Tensor, g: Tensor, soft: Tensor) -> tuple[Tensor, Tensor]:
     """The dual value, and what of it may be rounding; `soft` is the soft minimum that g meets."""
-    mass = problem.eps * _total(problem.b, torch.exp((g - soft) / problem.eps.unsqueeze(-1)))
-    product = problem.eps * problem.a.sum(-1) * problem.b.sum(-1)
+    mass = _total(problem.b, torch.exp((g - soft) / problem.eps.unsqueeze(-1)))
     rewards = [(w, of.reward(p)) for w, of, p in zip((problem.a, problem.b), problem.marginals, (f, g), strict=True)]
-    size = mass + sum(_total(weights, reward.abs()) for weights, reward in rewards)
-    value = sum(_total(weights, reward) for weights, reward in rewards) - (mass - product)
+    size = problem.eps * mass + sum(_total(weights, reward.abs()) for weights, reward in rewards)
+    value = sum(_total(weights, reward) for weights, reward in rewards) - problem.eps * _excess(problem, mass)
     return value, _ULPS * torch.finfo(f.dtype).eps * size
+
+
+def _dual_of_exact_rows(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
+    """The dual value where f is the update of g, so that the rows of the plan are what it promises."""
+    of_a, of_b = problem.marginals
+    mass = _total(problem.a, of_a.promised(f, f, problem.eps))
+    rewards = _total(problem.a, of_a.reward(f)) + _total(problem.b, of_b.reward(g))
+    return rewards - problem.eps * _excess(problem, mass)
+
+
+def _excess(problem: LinearProblem, mass: Tensor) -> Tensor:
+    return mass - problem.a.sum(-1) * problem.b.sum(-1)
 
 
 def _total(weights: Tensor, numbers: Tensor) -> Tensor:
