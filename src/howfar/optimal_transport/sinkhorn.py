@@ -27,7 +27,7 @@ _PATIENCE = 100
 """Iterations without progress, near the rounding floor or in float32, after which more are in vain."""
 _TRUST = 4.0
 """How many times the best error a mixture may have where rounding hides whether it raised the dual value."""
-_ULPS = 4.0
+_ULPS = 16.0
 """Of the sum of its terms, by which a dual value may fall and be the same."""
 _DRIFT = 10, 1e-3
 """After so many iterations without progress, a step that differs from the one before by so small a share is drift."""
@@ -144,7 +144,7 @@ class Sinkhorn:
         single = problem.a.dtype != torch.float64
         floor = torch.inf if single else 4 * torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
         fixed_point = _fixed_point(problem)
-        active = torch.ones_like(problem.eps, dtype=torch.bool)
+        active = plain = torch.ones_like(problem.eps, dtype=torch.bool)
         error = torch.full_like(problem.eps, torch.inf)
         dual, best, highest, waited = error, error, -error, torch.zeros_like(problem.eps)
         kept, drift, stretch = point, torch.zeros_like(point), torch.ones_like(problem.eps)
@@ -154,16 +154,17 @@ class Sinkhorn:
             n_iter += 1
             step = fixed_point.step(point, near)
             waited = torch.where(step.error < 0.9 * best, 0, waited + 1)
-            # A plain step raises the dual value, so a point that lowered it is taken back to the last that did not.
+            # A plain step raises the dual value, so a mixture that lowered it is taken back to the last point that did not.
             rose, fell = step.dual > highest + step.noise, step.dual < highest - step.noise
-            good = torch.isfinite(step.error) & (rose | ~fell & (step.error <= _TRUST * best))
+            good = torch.isfinite(step.error) & (plain | rose | ~fell & (step.error <= _TRUST * best))
             reached = (active & good).unsqueeze(-1)
             f, g = torch.where(reached, step.f, f), torch.where(reached, step.g, g)
             error, dual = (
                 torch.where(active & good, new, old) for new, old in ((step.error, error), (step.dual, dual))
             )
             best = torch.where(good, torch.minimum(best, step.error), best)
-            highest = torch.where(good, torch.maximum(highest, step.dual), highest)
+            highest = torch.where(good, torch.where(plain, step.dual, torch.maximum(highest, step.dual)), highest)
+            plain = ~good
             near = f if bool((error <= _NEAR).all()) else None
             active = active & ~(error <= tol) & ~((waited > _PATIENCE) & (best < 4 * floor))
             if n_iter >= self.max_iter or not bool(active.any()):
