@@ -270,17 +270,19 @@ def run(
     right: Tensor | None = None,  # (..., m, r)
     tilt: bool = False,
     pull: bool = False,
+    rest: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One reduction, in pieces short enough to be interrupted: its result, and averages or indices beside it."""
     x, y = clouds.x, clouds.y
     dtype, batch, (n, d), m = x.dtype, x.shape[:-2], x.shape[-2:], y.shape[-2]
     q = 0 if v is None else v.shape[-1]
     results = parts[-1].result + 1 if parts else 1
-    columns = {"softmin": (), "nearest": (k,), "gibbs": (d if pull else q,)}.get(kernel, (results, q))
+    columns = {"softmin": (), "nearest": (k,), "gibbs": (q + pull * d,)}.get(kernel, (results, q))
     out = x.new_empty(*batch, n, *columns)
     beside: Tensor | None = None
-    if kernel == "softmin" and q:
-        beside = x.new_empty(*batch, n, q)
+    averaged = (d if pull else q) + rest
+    if kernel == "softmin" and averaged:
+        beside = x.new_empty(*batch, n, averaged)
     if kernel == "nearest":
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
     each = len(parts) or 1
@@ -302,13 +304,13 @@ def run(
         n=n, m=m, d=d, q=q, k=k, exponent=clouds.exponent, p=clouds.p, form=FORMS[clouds.form],
         part=(_native.Part * each)(*(_native.Part(p.exponent, PROFILES[p.profile], p.result) for p in parts)),
         parts=len(parts), results=results, slope=slope, threads=_native.threads(),
-        r=0 if left is None else left.shape[-1], tilt=tilt, pull=pull,
+        r=0 if left is None else left.shape[-1], tilt=tilt, pull=pull, rest=rest,
         **{f"{name}_step": step for name, (_, step) in addresses.items()},
     )  # fmt: skip
     width = math.prod(columns)
     carried = results * q + call.r + pull * d
     if clouds.offsets is not None:
-        written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or q)}
+        written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or averaged)}
         _run_ragged(kernel, call, clouds.offsets, size, addresses, scales, written, _seconds(clouds, each, carried) / m)
         return out, beside
     seconds = _seconds(clouds, each, carried)
@@ -321,7 +323,7 @@ def run(
         call.scale = scales.data_ptr() + 8 * each * problem
         call.factor = factors.data_ptr() + 8 * each * problem
         if kernel == "softmin" and beside is not None:
-            call.averages = beside.data_ptr() + problem * n * q * size
+            call.averages = beside.data_ptr() + problem * n * averaged * size
         if kernel == "nearest" and beside is not None:
             call.indices = beside.data_ptr() + 8 * problem * n * k
         call.batch, call.row_begin, call.row_end = problems, begin, end
