@@ -22,8 +22,10 @@ HOWFAR_INLINE void write(const howfar_pairs *a, int64_t b, int64_t i, double top
   ((T *)a->out)[b * a->n + i] = value;
   T *averages = (T *)a->averages + (b * a->n + i) * width;
   for (int64_t c = 0; c < columns; ++c) averages[c] = some ? (T)(sum(c) / (T)total) : T(0);
-  /* Rounded as the Gibbs sum will round it. */
-  if (a->rest) averages[columns] = some ? (T)(-bits - (double)(k * (value - norm))) : T(0);
+  if (!a->rest) return;
+  /* Rounded as the Gibbs sum will round it: not by way of a fused multiply-add. */
+  const volatile T bias = k * (value - norm);
+  averages[columns] = some ? (T)(-bits - (double)bias) : T(0);
 }
 
 /* The parts of a row, (top, total, sums of values) each, in their order. */

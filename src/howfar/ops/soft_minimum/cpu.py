@@ -16,6 +16,9 @@ from howfar.ops.compiled_sums import Factor, Weighting, of_points
 
 Kept = tuple[Tensor, ...]
 
+_MOST_MISSED = 64.0
+"""What a weight may miss in its exponent: half of those that float32 has, so that nothing that counts is lost on the way."""
+
 
 def why_unavailable(cost: Cost, *tensors: Tensor) -> str | None:
     """Why this cost on these tensors goes another way; None where it can be computed here."""
@@ -72,7 +75,7 @@ def forward(
     value = (found * clouds.factor if clouds.factor != 1 else found).to(x.dtype)
     if kept is None:
         return value, ()
-    if clouds.factor != 1 or clouds.unit != 1 or kept.dtype != x.dtype:
+    if base.directions or clouds.factor != 1 or clouds.unit != 1 or kept.dtype != x.dtype:
         slope, rest = kept[..., :-1] * (clouds.factor / clouds.unit), kept[..., -1:]
         if base.directions and keep > 1:
             slope = compiled.through_directions(x, slope)
@@ -107,15 +110,18 @@ def gradient(
     base = compiled.base_of(cost)
     assert isinstance(base, Base)
     columns = 1 + x.shape[-1] if wanted[0] else 1
-    if not kept or kept[1].shape[-1] < columns:
+    if not kept or kept[1].shape[-1] < columns or not kept[1][..., -1].abs().amax() <= _MOST_MISSED:
+        # So cold that the rounding of a float32 value is beyond its exponents; or nothing was kept.
+        x, y, h = x.double(), y.double(), h.double()
         value, beside = forward(columns, x, y, h, eps, cost, offsets)
         kept = value, *beside
     value, last = kept
-    by_x = grad.unsqueeze(-1) * last[..., :-1] if wanted[0] else None
+    grad = grad.to(last.dtype)
+    by_x = (grad.unsqueeze(-1) * last[..., :-1]).to(inputs[0].dtype) if wanted[0] else None
     if not any(wanted[1:]):
         return by_x, None, None
     weighting = Weighting(_arranged(x, y, eps, cost, offsets), value, h, eps)
-    normalised = grad * torch.exp2(last[..., -1])
+    normalised = grad * torch.exp2(last[..., -1].clamp(-_MOST_MISSED, _MOST_MISSED))
     return by_x, *_pulled((False, *wanted[1:]), base, weighting, normalised, inputs)[1:]
 
 
