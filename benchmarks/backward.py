@@ -16,12 +16,13 @@ from howfar import ops
 def jobs(*, tiny: bool, long: bool) -> Iterator[Job]:  # noqa: ARG001
     """The sizes of the claim."""
     for d in (3,) if tiny else (3, 64):
-        yield job(1000 if tiny else 10_000, d)
+        for share in (0.05, 0.001):
+            yield job(1000 if tiny else 10_000, d, share)
 
 
-def job(n: int, d: int) -> Job:
-    """Forward, forward for a derivative, derivative: of the sum of the soft minima, in x and h."""
-    c = clouds(n, d)
+def job(n: int, d: int, share: float) -> Job:
+    """Forward, forward for a derivative, derivative: of the sum of the soft minima, in x and h; eps a share of the mean cost."""
+    c = clouds(n, d, share)
     x, y, h = c.x.clone().requires_grad_(), c.y, c.h.clone().requires_grad_()
     ours = lambda: ops.softmin(x, y, h, eps=c.eps)
     rows, columns, potential = c.wide()
@@ -39,7 +40,7 @@ def job(n: int, d: int) -> Job:
     kept = ours().sum()
     keops = both(lambda: peers.keops_softmin(x, y, h, c.eps))
     return Job(
-        title=f"softmin and its derivative in x and h, {c.sizes}",
+        title=f"softmin and its derivative in x and h, {c.sizes}, eps = {share:g} of the mean cost",
         dtype=x.dtype,
         contenders=[
             Contender("howfar, value", lambda: ops.softmin(c.x, y, c.h, eps=c.eps)),

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raise it with every change to a signature below; _native.py refuses a library of another number. */
-#define HOWFAR_ABI_VERSION 5
+#define HOWFAR_ABI_VERSION 6
 
 #if defined(_WIN32)
 #define HOWFAR_API __declspec(dllexport)
@@ -66,8 +66,8 @@ typedef struct howfar_pairs {
   const void *h;           /* (batch, m): softmin and nearest, in units of the cost; may be -inf. gibbs: idem */
   const void *f;           /* (batch, n): gibbs, in units of the cost */
   const void *v;           /* (batch, m, q): values to average or to sum; null when q = 0 */
-  void *out;               /* softmin (batch, n); gibbs (batch, n, q); kernel_sum (batch, n, results, q); nearest (batch, n, k) */
-  void *averages;          /* softmin (batch, n, q) */
+  void *out;               /* softmin (batch, n); gibbs (batch, n, q) or (batch, n, 1 + d); kernel_sum (batch, n, results, q); nearest (batch, n, k) */
+  void *averages;          /* softmin (batch, n, q + rest), or (batch, n, d + rest) */
   int64_t *indices;        /* nearest (batch, n, k) */
   const double *scale;     /* (batch): 1 / eps; kernel_sum (batch, parts): s of each part */
   const double *factor;    /* kernel_sum (batch, parts) */
@@ -83,7 +83,10 @@ typedef struct howfar_pairs {
   const void *left, *right; /* gibbs: (batch, n, r), (batch, m, r): every weight times <left_i, right_j>; null when r = 0 */
   int64_t r, left_step, right_step;
   int32_t tilt;            /* gibbs: that factor, 0 when r = 0, less scale c_ij; not with PRODUCT */
-  int32_t pull;            /* gibbs: out (batch, n, d) = sum_j weight_ij v_j du_ij / dx_i, with q = 1; not with PRODUCT */
+  int32_t pull;            /* softmin: averages (batch, n, d) of dc_ij / dx_i, with q = 0.
+                            * gibbs: with q = 1, after the sum also those of weight_ij v_j slope_ij du_ij / dx_i */
+  int32_t rest;            /* softmin: whether averages end with what a weight 2^(score + log2(e) scale out_i) misses in its
+                            * exponent, since out is rounded */
 } howfar_pairs;
 
 /* One call on an explicit matrix c, dense and row-major; reduced over its columns, or over its rows, without a copy.
@@ -120,7 +123,8 @@ HOWFAR_API uint32_t howfar_use(uint32_t isa_bit);
 HOWFAR_API int32_t howfar_softmin_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_softmin_f64(const howfar_pairs *args);
 
-/* out_i = sum_j exp(scale (f_i + h_j - c_ij)) v_j, q columns. A slope of exponent 1 is 1 and needs no asking. Weights may
+/* out_i = sum_j exp(scale (f_i + h_j - c_ij)) v_j, q columns. With y and h = out of a soft minimum for x and h here, and its
+ * h for f, the scores are its scores to the bit, so that weights are normalised as they were there. A slope of exponent 1 is 1 and needs no asking. Weights may
  * be multiplied by a slope and by a factor of the pair, and be met by the derivative of u: what gradients are made of. */
 HOWFAR_API int32_t howfar_gibbs_f32(const howfar_pairs *args);
 HOWFAR_API int32_t howfar_gibbs_f64(const howfar_pairs *args);

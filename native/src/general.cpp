@@ -16,7 +16,7 @@ HOWFAR_INLINE void over_features(const T *x, const T *panel, int64_t d, Tile<T> 
 }  // namespace
 
 template <class T>
-void General<T>::tile(const T *x, const T *norms, const T *panel, T *out, T *slope) const {
+void General<T>::tile(const T *x, const T *norms, const T *panel, T *out, T *slope, const T *of_rows) const {
   constexpr int L = Lanes<T>::n;
   Tile<T> u = {};
   switch (form) {
@@ -45,7 +45,7 @@ void General<T>::tile(const T *x, const T *norms, const T *panel, T *out, T *slo
   raise<T>(u, exponent);
   for (int v = 0; v < kVectors; ++v) {
     const Vec<T> bias = load(panel + d * kPanel<T> + v * L);
-    for (int r = 0; r < kRows; ++r) u[r][v] = bias + splat(coefficient) * u[r][v];
+    for (int r = 0; r < kRows; ++r) u[r][v] = (of_rows ? splat(of_rows[r]) : bias) + splat(coefficient) * u[r][v];
   }
   put<T>(u, out);
 }

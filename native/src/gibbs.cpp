@@ -1,46 +1,10 @@
+#include "pulls.h"
 #include "truncation.h"
 #include "values.h"
 
 namespace howfar {
 namespace HOWFAR_SET {
 namespace {
-
-/* du / d(x - y) of one feature. */
-template <class T>
-HOWFAR_INLINE Vec<T> pull_of(int32_t form, Vec<T> gap, T p) {
-  typedef typename Lanes<T>::I I;
-  if (form == HOWFAR_FORM_DIFFERENCE) return gap + gap;
-  const Vec<T> one = splat(T(1));
-  const Vec<T> sign = (Vec<T>)((I)one & (I)(gap > Vec<T>{})) - (Vec<T>)((I)one & (I)(gap < Vec<T>{}));
-  return form == HOWFAR_FORM_CITYBLOCK ? sign : sign * splat(p) * power<T>(absolute(gap), p - T(1));
-}
-
-/* Sums of weights times du / dx for one block of rows: lane by lane within a chunk. */
-template <class T>
-struct Pulls {
-  const howfar_pairs *a;
-  Buffer<Vec<T>> chunk; /* (kRows, d) */
-  Buffer<T> sums;       /* (rows, d) */
-
-  Pulls(const howfar_pairs *a_, int64_t rows) : a(a_), chunk(a->pull ? kRows * a->d : 1), sums(a->pull ? rows * a->d : 1) {
-    for (int64_t i = 0; a->pull && i < kRows * a->d; ++i) chunk.data[i] = Vec<T>{};
-    for (int64_t i = 0; a->pull && i < rows * a->d; ++i) sums.data[i] = T(0);
-  }
-  __attribute__((noinline)) void add(const T *x, const Tile<T> &w, const T *y, const T *values) {
-    for (int64_t k = 0; k < a->d; ++k)
-      for (int v = 0; v < kVectors; ++v) {
-        const Vec<T> column = load(y + k * kPanel<T> + v * Lanes<T>::n), value = load(values + v * Lanes<T>::n);
-        for (int r = 0; r < kRows; ++r)
-          chunk.data[r * a->d + k] += w[r][v] * value * pull_of<T>(a->form, splat(x[r * a->d + k]) - column, (T)a->p);
-      }
-  }
-  void flush(int64_t row) {
-    for (int64_t i = 0; i < kRows * a->d; ++i) {
-      sums.data[row * a->d + i] += sum_lanes<T>(chunk.data[i]);
-      chunk.data[i] = Vec<T>{};
-    }
-  }
-};
 
 /* The factors of pairs, as columns and rows of their own. */
 howfar_pairs factors_of(const howfar_pairs *a) {
@@ -57,27 +21,28 @@ int gibbs_as(const howfar_pairs *a) {
   const Packed<T> columns(a, a->form == HOWFAR_FORM_PRODUCT, norm_row, a->q <= kFewValues, [a](int64_t b) {
     Packing<T> how;
     how.bias = (T)(a->scale[b] * kLog2E);
-    if (KIND == kFolded) how.feature = 2 * how.bias, how.norm_in_bias = true;
+    how.norm_in_bias = KIND == kFolded;
     return how;
-  });
-  const Spans<T> spans(a, columns, KIND == kDifference && !a->r && !a->tilt && !a->pull && can_truncate<T, KIND>(a));
+  }, true);
+  const Points<T> points(a, columns);
+  const Spans<T> spans(a, columns, KIND == kDifference && !a->r && !a->tilt && can_truncate<T, KIND>(a));
   const howfar_pairs pairs = factors_of(a);
   const Packed<T> factors(&pairs, false, false, false, [](int64_t) {
     Packing<T> how;
     how.outside = T(0);
     return how;
   });
-  const int64_t width = a->pull ? a->d : a->q, all = a->row_end - a->row_begin;
+  const int64_t width = a->q + (a->pull ? a->d : 0), all = a->row_end - a->row_begin;
   const Parts parts(columns.panels, columns.chunk, kPanel<T>, spans.used);
   Buffer<T> partial(parts.count > 1 ? a->batch * all * parts.count * width : 0);
   const int failed = over_parts(a, parts, [&](int64_t b, int64_t first, int64_t rows, int64_t begin, int64_t end,
                                               int64_t part) {
     const int64_t d = a->d, padded = padded_rows(rows);
     const T k = (T)(a->scale[b] * kLog2E);
-    const Scores<T, KIND> scores(a, -k);
+    const Scores<T, KIND> scores(a, KIND == kFolded ? 2 * k : -k);
     Buffer<T> x(padded * d), norms(padded), shift(padded), left(padded * a->r);
-    ValueSums<T> values(a->pull ? 0 : a->q, padded);
-    Pulls<T> pulls(a, padded);
+    ValueSums<T> values(a->q, padded);
+    Pulls<T> pulls(a, padded, points);
     columns.pack_rows(a, b, first, rows, x.data, norms.data);
     const Kept<T, KIND> kept(spans, columns, scores, b, rows, x.data, norms.data);
     if (a->r) factors.pack_rows(&pairs, b, first, rows, left.data, shift.data);
@@ -96,46 +61,44 @@ int gibbs_as(const howfar_pairs *a) {
           const T *y = columns.panel(b, panel);
           Tile<T> t, factor = {};
           alignas(64) T slope[KIND == kGeneral ? kRows * kPanel<T> : 1];
-          if constexpr (KIND == kGeneral) {
-            alignas(64) T memory[kRows * kPanel<T>];
-            scores.general.tile(x.data + row * d, norms.data + row, y, memory, a->slope ? slope : nullptr);
-            scores.fetch(memory, t);
-          } else {
-            scores.tile(x.data + row * d, norms.data + row, y, t);
-          }
+          scores.turned(x.data + row * d, norms.data + row, y, shift.data + row, t, a->slope ? slope : nullptr);
           if (a->r) accumulate<T, false, 0>(left.data + row * a->r, factors.panel(b, panel), a->r, factor);
           if (a->tilt)
-            for (int v = 0; v < kVectors; ++v) {
-              const Vec<T> bias = load(y + d * kPanel<T> + v * Lanes<T>::n);
-              for (int r = 0; r < kRows; ++r) factor[r][v] += (t[r][v] - bias) * splat(T(1 / kLog2E));
-            }
-          for (int r = 0; r < kRows; ++r)
-            for (int v = 0; v < kVectors; ++v) t[r][v] = exp2_of(min(t[r][v] + splat(shift.data[row + r]), highest));
+            for (int r = 0; r < kRows; ++r)
+              for (int v = 0; v < kVectors; ++v)
+                factor[r][v] += (t[r][v] - splat(shift.data[row + r])) * splat(T(1 / kLog2E));
+          for (int v = 0; v < kVectors; ++v) {
+            const Vec<T> own = load(y + d * kPanel<T> + v * Lanes<T>::n);
+            for (int r = 0; r < kRows; ++r) t[r][v] = exp2_of(min(t[r][v] + own, highest));
+          }
+          if (a->r || a->tilt)
+            for (int r = 0; r < kRows; ++r)
+              for (int v = 0; v < kVectors; ++v) t[r][v] *= factor[r][v];
+          const T *v = (const T *)a->v + b * a->v_step + panel * kPanel<T> * a->q;
+          if (a->pull) values.add(row, t, columns.values(y), v, columns.columns(panel));
           if constexpr (KIND == kGeneral) {
             if (a->slope)
               for (int r = 0; r < kRows; ++r)
                 for (int v = 0; v < kVectors; ++v) t[r][v] *= load(slope + r * kPanel<T> + v * Lanes<T>::n);
           }
-          if (a->r || a->tilt)
-            for (int r = 0; r < kRows; ++r)
-              for (int v = 0; v < kVectors; ++v) t[r][v] *= factor[r][v];
-          if (a->pull) {
-            pulls.add(x.data + row * d, t, y, columns.values(y));
+          if (!a->pull) {
+            values.add(row, t, columns.values(y), v, columns.columns(panel));
             continue;
           }
-          const T *v = (const T *)a->v + b * a->v_step + panel * kPanel<T> * a->q;
-          values.add(row, t, columns.values(y), v, columns.columns(panel));
+          for (int v = 0; v < kVectors; ++v) {
+            const Vec<T> value = load(columns.values(y) + v * Lanes<T>::n);
+            for (int r = 0; r < kRows; ++r) t[r][v] *= value;
+          }
+          pulls.template add<KIND>(row, x.data + row * d, t, y, points.panel(b, panel));
         }
-        if (a->pull)
-          pulls.flush(row);
-        else
-          values.flush(row);
+        values.flush(row);
+        pulls.flush(row);
       }
     }
     for (int64_t i = 0; i < rows; ++i) {
       T *out = parts.count > 1 ? partial.data + ((b * all + first + i - a->row_begin) * parts.count + part) * width
                                : (T *)a->out + (b * a->n + first + i) * width;
-      for (int64_t c = 0; c < width; ++c) out[c] = a->pull ? pulls.sums.data[i * width + c] : values.total(i, c);
+      for (int64_t c = 0; c < width; ++c) out[c] = c < a->q ? values.total(i, c) : pulls.total(x.data, i, c - a->q);
     }
   }, spans.granule());
   for (int64_t i = 0; !failed && parts.count > 1 && i < a->batch * all; ++i)

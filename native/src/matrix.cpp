@@ -86,14 +86,14 @@ struct Results {
   }
   template <class Sum>
   void put(int64_t b, int64_t i, int64_t part, T top, T total, const Sum &sum) const {
-    if (parts == 1) return write<T>(&pairs, b, i, (double)top, (double)total, 0.0, sum);
+    if (parts == 1) return write<T>(&pairs, b, i, (double)top, (double)total, T(0), sum);
     T *own = partial.data + ((b * all + i - pairs.row_begin) * parts + part) * width;
     own[0] = top, own[1] = total;
     for (int64_t c = 0; c < pairs.q; ++c) own[2 + c] = sum(c);
   }
   void finish() const {
     for (int64_t i = 0; parts > 1 && i < pairs.batch * all; ++i)
-      combine(&pairs, i / all, pairs.row_begin + i % all, partial.data + i * parts * width, parts, 0.0);
+      combine(&pairs, i / all, pairs.row_begin + i % all, partial.data + i * parts * width, parts, T(0));
   }
 };
 

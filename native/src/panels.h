@@ -198,20 +198,22 @@ struct Packed {
   int64_t d, q, m, problems, panels, lead, stride, chunk;
   Buffer<T> centres, data;
 
-  /* `packing(problem)` says how; `norm_row` adds |y|^2 after the bias, `with_values` the q rows of v after that. */
+  /* `packing(problem)` says how; `norm_row` adds |y|^2 after the bias, `with_values` the q rows of v after that. The centre
+   * is the mean of the columns, or of the rows. */
   template <class How>
-  Packed(const howfar_pairs *a, bool centred, bool norm_row, bool with_values, const How &packing)
+  Packed(const howfar_pairs *a, bool centred, bool norm_row, bool with_values, const How &packing, bool on_rows = false)
       : d(a->d),
         q(with_values ? a->q : 0),
         m(a->m),
-        problems(shared(a) ? 1 : a->batch),
+        problems(shared(a, centred && on_rows) ? 1 : a->batch),
         panels((a->m + kPanel<T> - 1) / kPanel<T>),
         lead(d + 1 + (norm_row ? 1 : 0)),
         stride((lead + q) * kPanel<T>),
         chunk(most(1, least(kChunkPanels, kChunkBytes / (int64_t)(stride * (int64_t)sizeof(T))))),
         centres(problems * d),
         data(problems * panels * stride) {
-    if (in_parallel(problems, a->threads, [&](int64_t b) { find_centre(a, b, centred); })) throw std::bad_alloc();
+    for (int64_t i = 0; i < problems * d; ++i) centres.data[i] = T(0);
+    if (centred && in_parallel(problems, a->threads, [&](int64_t b) { find_centre(a, b, on_rows); })) throw std::bad_alloc();
     constexpr int64_t kTogether = 16;
     const int64_t groups = (panels + kTogether - 1) / kTogether;
     const int failed = in_parallel(problems * groups, problems * groups > 2 ? a->threads : 1, [&](int64_t task) {
@@ -259,7 +261,8 @@ struct Packed {
   }
 
  private:
-  static bool shared(const howfar_pairs *a) {
+  static bool shared(const howfar_pairs *a, bool with_rows) {
+    if (with_rows && a->x_step) return a->batch == 1;
     /* Kernel sums scale their inner products only while packing. */
     if (!a->parts || a->form == HOWFAR_FORM_INNER)
       for (int64_t b = 1; b < a->batch; ++b)
@@ -267,16 +270,15 @@ struct Packed {
     return a->batch == 1 || (a->y_step == 0 && (!a->h || a->h_step == 0) && (!a->v || a->v_step == 0));
   }
 
-  void find_centre(const howfar_pairs *a, int64_t b, bool centred) {
-    const T *y = (const T *)a->y + b * a->y_step;
+  void find_centre(const howfar_pairs *a, int64_t b, bool on_rows) {
+    const T *of = on_rows ? (const T *)a->x + b * a->x_step : (const T *)a->y + b * a->y_step;
+    const int64_t count = on_rows ? a->n : m;
     T *centre = centres.data + b * d;
-    for (int64_t k = 0; k < d; ++k) centre[k] = T(0);
-    if (!centred) return;
     Buffer<double> sum(d);
     for (int64_t k = 0; k < d; ++k) sum.data[k] = 0.0;
-    for (int64_t j = 0; j < m; ++j)
-      for (int64_t k = 0; k < d; ++k) sum.data[k] += (double)y[j * d + k];
-    for (int64_t k = 0; k < d; ++k) centre[k] = (T)(sum.data[k] / (double)m);
+    for (int64_t j = 0; j < count; ++j)
+      for (int64_t k = 0; k < d; ++k) sum.data[k] += (double)of[j * d + k];
+    for (int64_t k = 0; k < d; ++k) centre[k] = (T)(sum.data[k] / (double)count);
   }
 
   void pack(const howfar_pairs *a, int64_t b, int64_t p, const Packing<T> &how, bool norm_row) {

@@ -23,7 +23,7 @@ int32_t problem(reduction run, const howfar_pairs &all, int64_t width, int64_t b
   a.y = after<T>(all.y, j * a.d), a.h = after<T>(all.h, j), a.v = after<T>(all.v, j * a.q);
   a.right = after<T>(all.right, j * a.r);
   a.out = (T *)all.out + i * width;
-  a.averages = all.averages ? (T *)all.averages + i * a.q : nullptr;
+  a.averages = all.averages ? (T *)all.averages + i * ((a.pull ? a.d : a.q) + a.rest) : nullptr;
   a.indices = all.indices ? all.indices + i * a.k : nullptr;
   a.scale = all.scale + b;
   return run(&a);
@@ -31,7 +31,7 @@ int32_t problem(reduction run, const howfar_pairs &all, int64_t width, int64_t b
 
 template <class T>
 int32_t ragged(reduction run, int32_t which, const howfar_pairs *a, const int64_t *x_offsets, const int64_t *y_offsets) {
-  const int64_t sums = a->pull ? a->d : a->q;
+  const int64_t sums = a->q + (a->pull ? a->d : 0);
   const int64_t width = which == HOWFAR_SOFTMIN ? 1 : which == HOWFAR_NEAREST ? a->k : sums;
   int32_t failed = 0;
   if (a->threads <= 1) { /* No parallel region: a forked child has no pool. */

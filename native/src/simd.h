@@ -107,10 +107,11 @@ HOWFAR_INLINE uint32_t less_bits(V a, V b) {
 /* 2^t for t <= 127 (1023); exactly 0 below the normal numbers. The polynomial is minimax on [-1/2, 1/2]: relative
  * error 1.0e-7 in float, 6e-16 in double. */
 HOWFAR_INLINE Vf exp2_of(Vf t) {
-  t = max(t, splat(-200.0f));
 #if defined(__AVX512F__)
+  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)t, (__m512)splat(-126.0f), _CMP_GT_OQ);
   const Vf n = (Vf)_mm512_roundscale_ps((__m512)t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
+  t = max(t, splat(-200.0f));
   const Vf magic = splat(12582912.0f);
   const Vf z = t + magic;
   const Vf n = z - magic;
@@ -123,7 +124,7 @@ HOWFAR_INLINE Vf exp2_of(Vf t) {
   p = p * r + splat(6.9314718802622830e-1f);
   p = p * r + splat(1.0000000754548977f);
 #if defined(__AVX512F__)
-  return (Vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+  return (Vf)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)n);
 #else
   typedef Lanes<float>::I I;
   const I bits = (I)p + (((I)z - (I)magic) << 23);
@@ -131,10 +132,11 @@ HOWFAR_INLINE Vf exp2_of(Vf t) {
 #endif
 }
 HOWFAR_INLINE Vd exp2_of(Vd t) {
-  t = max(t, splat(-2000.0));
 #if defined(__AVX512F__)
+  const __mmask8 normal = _mm512_cmp_pd_mask((__m512d)t, (__m512d)splat(-1022.0), _CMP_GT_OQ);
   const Vd n = (Vd)_mm512_roundscale_pd((__m512d)t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 #else
+  t = max(t, splat(-2000.0));
   const Vd magic = splat(6755399441055744.0);
   const Vd z = t + magic;
   const Vd n = z - magic;
@@ -153,7 +155,7 @@ HOWFAR_INLINE Vd exp2_of(Vd t) {
   p = p * r + splat(0.6931471805599453);
   p = p * r + splat(1.0);
 #if defined(__AVX512F__)
-  return (Vd)_mm512_scalef_pd((__m512d)p, (__m512d)n);
+  return (Vd)_mm512_maskz_scalef_pd(normal, (__m512d)p, (__m512d)n);
 #else
   typedef Lanes<double>::I I;
   const I bits = (I)p + (((I)z - (I)magic) << 52);

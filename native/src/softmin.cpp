@@ -1,4 +1,5 @@
 #include "combine.h"
+#include "pulls.h"
 #include "truncation.h"
 #include "values.h"
 
@@ -10,6 +11,9 @@ namespace {
 template <class T>
 constexpr T kHeadroom = sizeof(T) == 4 ? T(60) : T(500);
 
+/* What is averaged beside the value. */
+enum Averages { kNothing, kValues, kPulls };
+
 /* Sums of 2^(t - m) over the columns seen so far, for a few rows; m follows the largest t at a distance. */
 template <class T, int KIND>
 struct Softmax {
@@ -19,7 +23,7 @@ struct Softmax {
   /* Moves the references of the rows that outgrew them, and takes their scores afresh: next to an empty reference
    * the digits of t are gone. */
   __attribute__((noinline)) void rescale(const T *panel, Tile<T> &t, Vec<T> *m, Vec<T> *s, Vec<T> *sums,
-                                         ValueSums<T> *values, int64_t row) const {
+                                         ValueSums<T> &values, Pulls<T> &pulls, int64_t row) const {
     Tile<T> again;
     scores.tile(x, norms, panel, again);
     for (int r = 0; r < kRows; ++r) {
@@ -31,33 +35,37 @@ struct Softmax {
       m[r] = splat(reference);
       s[r] *= splat(factor);
       sums[r] *= splat(factor);
-      if (values) values->scale(row, r, factor);
+      values.scale(row, r, factor);
+      pulls.scale(row, r, factor);
       for (int v = 0; v < kVectors; ++v) t[r][v] = again[r][v] - m[r];
     }
   }
 };
 
-template <class T, int KIND, bool VALUES>
+template <class T, int KIND, int OF>
 int softmin_as(const howfar_pairs *a) {
   const bool norm_row = KIND == kGeneral && a->form == HOWFAR_FORM_PRODUCT;
-  const Packed<T> columns(a, a->form == HOWFAR_FORM_PRODUCT, norm_row, VALUES && a->q <= kFewValues, [a](int64_t b) {
+  const Packed<T> columns(a, a->form == HOWFAR_FORM_PRODUCT, norm_row, OF == kValues && a->q <= kFewValues, [a](int64_t b) {
     Packing<T> how;
     how.bias = (T)(a->scale[b] * kLog2E);
-    if (KIND == kFolded) how.feature = 2 * how.bias, how.norm_in_bias = true;
+    how.norm_in_bias = KIND == kFolded;
     return how;
   });
+  const Points<T> points(a, columns);
   const Spans<T> spans(a, columns, can_truncate<T, KIND>(a));
-  const int64_t all = a->row_end - a->row_begin, width = 2 + a->q;
+  const int64_t all = a->row_end - a->row_begin, width = 2 + beside(a);
   const Parts parts(columns.panels, columns.chunk, kPanel<T>, spans.used);
   Buffer<T> partial(parts.count > 1 ? a->batch * all * parts.count * width : 0);
   Buffer<T> left_out(parts.count > 1 && KIND == kFolded ? a->batch * all : 0);
   const int failed = over_parts(a, parts, [&](int64_t b, int64_t first, int64_t rows, int64_t begin, int64_t end,
                                               int64_t part) {
     const int64_t d = a->d, padded = padded_rows(rows);
-    const Scores<T, KIND> scores(a, -(T)(a->scale[b] * kLog2E));
+    const T k = (T)(a->scale[b] * kLog2E);
+    const Scores<T, KIND> scores(a, KIND == kFolded ? 2 * k : -k);
     Buffer<T> x(padded * d), norms(padded), top(padded);
     Buffer<Vec<T>> sums(padded);
-    ValueSums<T> values(VALUES ? a->q : 0, padded);
+    ValueSums<T> values(OF == kValues ? a->q : 0, padded);
+    Pulls<T> pulls(a, padded, points);
     columns.pack_rows(a, b, first, rows, x.data, norms.data);
     const Kept<T, KIND> kept(spans, columns, scores, b, rows, x.data, norms.data);
     for (int64_t i = 0; i < padded; ++i) top.data[i] = kEmpty<T>, sums.data[i] = Vec<T>{};
@@ -72,58 +80,76 @@ int softmin_as(const howfar_pairs *a) {
           if (wanted && !wanted[panel / Spans<T>::kPanels]) continue;
           const T *y = columns.panel(b, panel);
           Tile<T> t;
-          scores.tile(softmax.x, softmax.norms, y, t);
+          alignas(64) T slope[KIND == kGeneral && OF == kPulls ? kRows * kPanel<T> : 1];
+          if constexpr (KIND == kGeneral && OF == kPulls) {
+            alignas(64) T memory[kRows * kPanel<T>];
+            scores.general.tile(softmax.x, softmax.norms, y, memory, a->slope ? slope : nullptr);
+            scores.fetch(memory, t);
+          } else {
+            scores.tile(softmax.x, softmax.norms, y, t);
+          }
           Vec<T> excess = t[0][0] - m[0];
           for (int r = 0; r < kRows; ++r)
             for (int v = 0; v < kVectors; ++v) t[r][v] -= m[r], excess = max(excess, t[r][v]);
           if (__builtin_expect(any_greater(excess, splat(kHeadroom<T>)), 0))
-            softmax.rescale(y, t, m, s, sums.data + row, VALUES ? &values : nullptr, row);
+            softmax.rescale(y, t, m, s, sums.data + row, values, pulls, row);
           for (int r = 0; r < kRows; ++r)
             for (int v = 0; v < kVectors; ++v) {
               t[r][v] = exp2_of(t[r][v]);
               s[r] += t[r][v];
             }
-          if constexpr (VALUES) {
+          if constexpr (OF == kValues) {
             const T *v = (const T *)a->v + b * a->v_step + panel * kPanel<T> * a->q;
             values.add(row, t, columns.values(y), v, columns.columns(panel));
           }
+          if constexpr (OF == kPulls) {
+            if constexpr (KIND == kGeneral) {
+              if (a->slope)
+                for (int r = 0; r < kRows; ++r)
+                  for (int v = 0; v < kVectors; ++v) t[r][v] *= load(slope + r * kPanel<T> + v * Lanes<T>::n);
+            }
+            pulls.template add<KIND>(row, softmax.x, t, y, points.panel(b, panel));
+          }
         }
         for (int r = 0; r < kRows; ++r) top.data[row + r] = m[r][0], sums.data[row + r] += s[r];
-        if constexpr (VALUES) values.flush(row);
+        if constexpr (OF == kValues) values.flush(row);
+        if constexpr (OF == kPulls) pulls.flush(row);
       }
     }
     for (int64_t i = 0; i < rows; ++i) {
       /* The norm that folding left out moves the value of the row, whatever the part. */
-      const double norm = KIND == kFolded ? (double)norms.data[i] : 0.0;
+      const T norm = KIND == kFolded ? norms.data[i] : T(0);
       const T total = sum_lanes<T>(sums.data[i]);
+      const auto sum = [&](int64_t c) { return OF == kPulls ? pulls.total(x.data, i, c) : values.total(i, c); };
       if (parts.count == 1) {
-        write<T>(a, b, first + i, (double)top.data[i], (double)total, norm, [&](int64_t c) { return values.total(i, c); });
+        write<T>(a, b, first + i, (double)top.data[i], (double)total, norm, sum);
         continue;
       }
       T *own = partial.data + ((b * all + first + i - a->row_begin) * parts.count + part) * width;
       own[0] = top.data[i] > kEmpty<T> / 2 ? top.data[i] : kEmpty<T>, own[1] = total;
-      for (int64_t c = 0; c < a->q; ++c) own[2 + c] = values.total(i, c);
+      for (int64_t c = 0; c + 2 < width; ++c) own[2 + c] = sum(c);
       if (KIND == kFolded && part == 0) left_out.data[b * all + first + i - a->row_begin] = norms.data[i];
     }
   }, spans.granule());
   for (int64_t i = 0; !failed && parts.count > 1 && i < a->batch * all; ++i)
     combine(a, i / all, a->row_begin + i % all, partial.data + i * parts.count * width, parts.count,
-            KIND == kFolded ? (double)left_out.data[i] : 0.0);
+            KIND == kFolded ? left_out.data[i] : T(0));
   return failed;
 }
 
 template <class T, int KIND>
-int with_values(const howfar_pairs *a) {
-  return a->q ? softmin_as<T, KIND, true>(a) : softmin_as<T, KIND, false>(a);
+int with_averages(const howfar_pairs *a) {
+  if (a->pull) return softmin_as<T, KIND, kPulls>(a);
+  return a->q ? softmin_as<T, KIND, kValues>(a) : softmin_as<T, KIND, kNothing>(a);
 }
 
 template <class T>
 int softmin(const howfar_pairs *a) {
   try {
     switch (kind_of(a)) {
-      case kFolded: return with_values<T, kFolded>(a);
-      case kDifference: return with_values<T, kDifference>(a);
-      default: return with_values<T, kGeneral>(a);
+      case kFolded: return with_averages<T, kFolded>(a);
+      case kDifference: return with_averages<T, kDifference>(a);
+      default: return with_averages<T, kGeneral>(a);
     }
   } catch (const std::bad_alloc &) {
     return HOWFAR_NO_MEMORY;

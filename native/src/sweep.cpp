@@ -58,7 +58,7 @@ int sweep_as(const howfar_sweep *call) {
   const Packed<T> columns(a, a->form == HOWFAR_FORM_PRODUCT, norm_row, true, [a](int64_t b) {
     Packing<T> how;
     how.bias = (T)(a->scale[b] * kLog2E);
-    if (KIND == kFolded) how.feature = 2 * how.bias, how.norm_in_bias = true;
+    how.norm_in_bias = KIND == kFolded;
     return how;
   });
   const Spans<T> spans(a, columns, call->truncate && can_truncate<T, KIND>(a));
@@ -75,8 +75,9 @@ int sweep_as(const howfar_sweep *call) {
   const int failed = in_parallel(a->batch * (end - begin), a->threads, [&](int64_t task) {
     const int64_t b = task / (end - begin), own_part = begin + task % (end - begin);
     const int64_t last = least((own_part + 1) * part, a->n);
-    const double k = a->scale[b] * kLog2E;
-    const Scores<T, KIND> scores(a, -(T)k);
+    /* Of the temperature that the scores have, which is rounded. */
+    const double k = (double)(T)(a->scale[b] * kLog2E);
+    const Scores<T, KIND> scores(a, KIND == kFolded ? 2 * (T)k : -(T)k);
     const T *near = (const T *)a->f + b * a->f_step, *mass = (const T *)call->a + b * call->a_step;
     T *sums = (T *)call->partial + (b * parts + own_part) * width, *out = (T *)call->f + b * a->n;
     for (int64_t j = 0; j < width; ++j) sums[j] = T(0);
@@ -152,7 +153,7 @@ int sweep_as(const howfar_sweep *call) {
   if (failed || a->row_end < a->n) return failed;
 
   return in_parallel(a->batch, a->threads, [&](int64_t b) {
-    const double k = a->scale[b] * kLog2E;
+    const double k = (double)(T)(a->scale[b] * kLog2E);
     const T *y = (const T *)a->y + b * a->y_step, *h = (const T *)a->h + b * a->h_step;
     const T *centre = columns.centres.data + (columns.problems == 1 ? 0 : b) * d;
     T *soft = (T *)call->soft + b * a->m;

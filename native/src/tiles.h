@@ -39,20 +39,21 @@ HOWFAR_INLINE void accumulate_any(const T *x, const T *panel, int64_t d, Tile<T>
 }
 
 /* u of a tile into memory, for the forms and exponents that are not worth a copy of every reduction:
- * out = bias + coefficient u^exponent, and where asked for slope = exponent u^(exponent - 1), 0 where u is 0. */
+ * out = bias + coefficient u^exponent, the bias of the columns or, where it is given, of the rows; and where asked for
+ * slope = exponent u^(exponent - 1), 0 where u is 0. */
 template <class T>
 struct General {
   int32_t form;
   int64_t d;
   T p, exponent, coefficient;
-  void tile(const T *x, const T *norms, const T *panel, T *out, T *slope) const;
+  void tile(const T *x, const T *norms, const T *panel, T *out, T *slope, const T *of_rows = nullptr) const;
 };
 
 extern template struct General<float>;
 extern template struct General<double>;
 
-/* FOLDED: everything is in the packed columns, a score is bias + <x, y'>, and what depends on the row alone is left to
- * the end. DIFFERENCE: bias + coefficient |x - y|^2. GENERAL: by way of memory. */
+/* FOLDED: norms of columns are in their bias, a score is bias + coefficient <x, y'>, and what depends on the row alone is
+ * left to the end. DIFFERENCE: bias + coefficient |x - y|^2. GENERAL: by way of memory. */
 enum Kind { kFolded, kDifference, kGeneral };
 
 inline int kind_of(const howfar_pairs *a) {
@@ -72,30 +73,44 @@ struct Scores {
 
   HOWFAR_INLINE void tile(const T *x, const T *norms, const T *panel, Tile<T> &t) const {
     constexpr int L = Lanes<T>::n;
-    const T *bias = panel + d * kPanel<T>;
-    if constexpr (KIND == kFolded) {
-      for (int v = 0; v < kVectors; ++v) {
-        const Vec<T> own = load(bias + v * L);
-        for (int r = 0; r < kRows; ++r) t[r][v] = own;
-      }
-      accumulate_any<T, false>(x, panel, d, t);
-    } else if constexpr (KIND == kDifference) {
-      for (int r = 0; r < kRows; ++r)
-        for (int v = 0; v < kVectors; ++v) t[r][v] = Vec<T>{};
-      accumulate_any<T, true>(x, panel, d, t);
-      for (int v = 0; v < kVectors; ++v) {
-        const Vec<T> own = load(bias + v * L);
-        for (int r = 0; r < kRows; ++r) t[r][v] = own + splat(coefficient) * t[r][v];
-      }
-    } else {
+    if constexpr (KIND == kGeneral) {
       alignas(64) T memory[kRows * kPanel<T>];
       general.tile(x, norms, panel, memory, nullptr);
       fetch(memory, t);
+    } else {
+      base(x, panel, t);
+      for (int v = 0; v < kVectors; ++v) {
+        const Vec<T> bias = load(panel + d * kPanel<T> + v * L);
+        for (int r = 0; r < kRows; ++r) t[r][v] = bias + splat(coefficient) * t[r][v];
+      }
     }
   }
+
+  /* The same bits where x and y change places: the bias is that of the rows. */
+  HOWFAR_INLINE void turned(const T *x, const T *norms, const T *panel, const T *of_rows, Tile<T> &t, T *slope) const {
+    if constexpr (KIND == kGeneral) {
+      alignas(64) T memory[kRows * kPanel<T>];
+      general.tile(x, norms, panel, memory, slope, of_rows);
+      fetch(memory, t);
+    } else {
+      base(x, panel, t);
+      for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVectors; ++v) t[r][v] = splat(of_rows[r]) + splat(coefficient) * t[r][v];
+    }
+  }
+
   static HOWFAR_INLINE void fetch(const T *memory, Tile<T> &t) {
     for (int r = 0; r < kRows; ++r)
       for (int v = 0; v < kVectors; ++v) t[r][v] = load(memory + r * kPanel<T> + v * Lanes<T>::n);
+  }
+
+ private:
+  /* Symmetric in x and y, to the bit. The bias comes last: inner products are small beside norms, and a sum that started
+   * with these would round each step to them. */
+  HOWFAR_INLINE void base(const T *x, const T *panel, Tile<T> &t) const {
+    for (int r = 0; r < kRows; ++r)
+      for (int v = 0; v < kVectors; ++v) t[r][v] = Vec<T>{};
+    accumulate_any<T, KIND == kDifference>(x, panel, d, t);
   }
 };
 

@@ -35,12 +35,14 @@ bool can_truncate(const howfar_pairs *a) {
 template <class T>
 struct Spans {
   static constexpr int64_t kPanels = kSpan / kPanel<T>; /* in a span */
-  bool used;
+  bool used, pulled;
   int64_t d, q, count, lanes, group, problems;
   Buffer<T> boxes, tops, units; /* (problems, 2, d, lanes), (problems, lanes), (problems, q): largest values */
+  Buffer<T> extents;            /* (problems, 2, d): the box of all */
 
   Spans(const howfar_pairs *a, const Packed<T> &columns, bool used_)
       : used(used_),
+        pulled(a->pull),
         d(a->d),
         q(a->q),
         count((a->m + kSpan - 1) / kSpan),
@@ -49,7 +51,8 @@ struct Spans {
         problems(columns.problems),
         boxes(used ? problems * 2 * d * lanes : 1),
         tops(used ? problems * lanes : 1),
-        units(used ? problems * a->q : 1) {
+        units(used ? problems * a->q : 1),
+        extents(used ? problems * 2 * d : 1) {
     if (used && in_parallel(problems, a->threads, [&](int64_t b) { enclose(a, columns, b); })) throw std::bad_alloc();
   }
 
@@ -57,6 +60,7 @@ struct Spans {
   const T *low(int64_t b, int64_t k) const { return boxes.data + ((problems == 1 ? 0 : b) * 2 * d + k) * lanes; }
   const T *high(int64_t b, int64_t k) const { return low(b, k) + d * lanes; }
   const T *unit(int64_t b) const { return units.data + (problems == 1 ? 0 : b) * q; }
+  const T *extent(int64_t b) const { return extents.data + (problems == 1 ? 0 : b) * 2 * d; }
   const T *top(int64_t b) const { return tops.data + (problems == 1 ? 0 : b) * lanes; }
 
   /* For every span, log2 of a bound on the sum of its terms in any of the rows, rounded up. */
@@ -118,6 +122,15 @@ struct Spans {
         boxes_of[(d + k) * lanes + s] = max_lanes<T>(high[k]);
       }
     }
+    for (int64_t k = 0; k < d; ++k) {
+      T *low = extents.data + b * 2 * d + k, *high = low + d;
+      *low = boxes_of[k * lanes], *high = boxes_of[(d + k) * lanes];
+      for (int64_t s = 1; s < count; ++s) {
+        const T below = boxes_of[k * lanes + s], above = boxes_of[(d + k) * lanes + s];
+        *low = below < *low ? below : *low;
+        *high = above > *high ? above : *high;
+      }
+    }
     for (int64_t j = 0; j < a->m; ++j)
       for (int64_t c = 0; c < a->q; ++c) {
         const T value = ((const T *)a->v)[b * a->v_step + j * a->q + c], size = value < 0 ? -value : value;
@@ -165,8 +178,9 @@ struct Kept {
 
   bool select(const Packed<T> &columns, const Scores<T, KIND> &scores, int64_t b, int64_t rows, const T *x,
               const T *norms, T *bounds, uint8_t *keep) const {
-    T highest, lowest;
+    T highest, lowest, reach[kMostBoxed];
     spans.bound(scores, b, rows, x, bounds, highest, lowest);
+    reaches(b, rows, x, reach);
     /* No row holds more than what the bounds add up to. */
     if (!(lowest < highest + T(kLost<T>))) return false;
     int64_t witnesses[kWitnesses];
@@ -176,7 +190,7 @@ struct Kept {
         if (at < kWitnesses) witnesses[at] = witnesses[at - 1];
       if (at < kWitnesses) witnesses[at] = s;
     }
-    const double held = least_held(columns, scores, b, rows, x, norms, witnesses);
+    const double held = least_held(columns, scores, b, rows, x, norms, witnesses, reach);
     if (!(held > (double)kEmpty<T> / 2)) return false;
 
     /* bin k: bounds in (limit - k - 1, limit - k], so that its spans sum to at most 2^-k of what may be lost each. */
@@ -197,50 +211,74 @@ struct Kept {
     return any;
   }
 
+  /* A bound on what a pull multiplies a term by, feature by feature. */
+  void reaches(int64_t b, int64_t rows, const T *x, T *reach) const {
+    const T *extent = spans.extent(b);
+    for (int64_t k = 0; k < spans.d; ++k) {
+      reach[k] = T(KIND == kGeneral);
+      for (int64_t i = 0; KIND != kGeneral && i < rows; ++i) {
+        const T above = extent[spans.d + k] - x[i * spans.d + k], below = x[i * spans.d + k] - extent[k];
+        reach[k] = most_of(reach[k], most_of(above, below));
+      }
+    }
+  }
+  static T most_of(T left, T right) { return left > right ? left : right; }
+
   /* log2 of the least that one of the rows sums to over the witnesses alone: of its terms, and of the sizes of its
-   * weighted values in units of the largest value, so that no average loses digits that it would have had. */
+   * weighted values and pulls in units of the largest, so that no average loses digits that it would have had. */
   double least_held(const Packed<T> &columns, const Scores<T, KIND> &scores, int64_t b, int64_t rows, const T *x,
-                    const T *norms, const int64_t *witnesses) const {
+                    const T *norms, const int64_t *witnesses, const T *reach) const {
     constexpr int L = Lanes<T>::n;
-    const int64_t q = spans.q;
+    const int64_t q = spans.q, d = spans.d, sized = q + (spans.pulled ? d : 0);
     double least_of_rows = std::numeric_limits<double>::infinity();
     for (int64_t row = 0; row < rows; row += kRows) {
       T reference[kRows];
-      Vec<T> sums[1 + kFewValues][kRows];
+      Vec<T> sums[1 + kFewValues + kMostBoxed][kRows];
       for (int r = 0; r < kRows; ++r) {
         reference[r] = kEmpty<T>;
-        for (int64_t c = 0; c <= q; ++c) sums[c][r] = Vec<T>{};
+        for (int64_t c = 0; c <= sized; ++c) sums[c][r] = Vec<T>{};
       }
       for (int i = 0; i < kWitnesses; ++i) {
         const int64_t first = witnesses[i] * Spans<T>::kPanels;
         for (int64_t panel = first; panel < least(first + Spans<T>::kPanels, columns.panels); ++panel) {
           const T *y = columns.panel(b, panel);
           Tile<T> t;
-          scores.tile(x + row * spans.d, norms + row, y, t);
+          scores.tile(x + row * d, norms + row, y, t);
           for (int r = 0; r < kRows; ++r) {
             Vec<T> best = t[r][0];
             for (int v = 1; v < kVectors; ++v) best = max(best, t[r][v]);
             const T highest = max_lanes<T>(best);
             if (highest > reference[r]) {
               const T factor = reference[r] > kEmpty<T> / 2 ? (T)std::exp2(reference[r] - highest) : T(0);
-              for (int64_t c = 0; c <= q; ++c) sums[c][r] *= splat(factor);
+              for (int64_t c = 0; c <= sized; ++c) sums[c][r] *= splat(factor);
               reference[r] = highest;
             }
             for (int v = 0; v < kVectors; ++v) {
-              const Vec<T> term = exp2_of(t[r][v] - splat(reference[r]));
+              Vec<T> term = exp2_of(t[r][v] - splat(reference[r]));
               sums[0][r] += term;
               for (int64_t c = 0; c < q; ++c)
                 sums[1 + c][r] += term * absolute(load(columns.values(y) + c * kPanel<T> + v * L));
+              if (!spans.pulled) continue;
+              if (q) term *= absolute(load(columns.values(y) + v * L));
+              Vec<T> gaps[kMostBoxed], length = {};
+              for (int64_t k = 0; k < d; ++k) {
+                gaps[k] = absolute(splat(x[(row + r) * d + k]) - load(y + k * kPanel<T> + v * L));
+                length += gaps[k] * gaps[k];
+              }
+              if constexpr (KIND == kGeneral) term /= max(sqrt(length), splat(std::numeric_limits<T>::min()));
+              for (int64_t k = 0; k < d; ++k) sums[1 + q + k][r] += term * gaps[k];
             }
           }
         }
       }
+      const double unit_of_pulls = q ? (double)spans.unit(b)[0] : 1.0;
       for (int r = 0; r < (int)least(kRows, rows - row); ++r) {
         if (!(reference[r] > kEmpty<T> / 2)) return (double)kEmpty<T>;
         double held = (double)sum_lanes<T>(sums[0][r]);
-        for (int64_t c = 0; c < q; ++c) {
-          const double unit = (double)spans.unit(b)[c], sized = (double)sum_lanes<T>(sums[1 + c][r]);
-          if (unit > 0 && sized < held * unit) held = sized / unit;
+        for (int64_t c = 0; c < sized; ++c) {
+          const double unit = c < q ? (double)spans.unit(b)[c] : unit_of_pulls * (double)reach[c - q];
+          const double size = (double)sum_lanes<T>(sums[1 + c][r]);
+          if (unit > 0 && size < held * unit) held = size / unit;
         }
         held = held > 0 ? (double)reference[r] + std::log2(held) : (double)kEmpty<T>;
         if (held < least_of_rows) least_of_rows = held;

@@ -90,6 +90,7 @@ struct ValueSums {
     constexpr int L = Lanes<T>::n;
     int64_t c = 0;
     for (; c + kVectors * L <= q; c += kVectors * L) multiply_vectors<kVectors>(weights, values + c, columns, out + c);
+    for (; c + 2 * L <= q; c += 2 * L) multiply_vectors<2>(weights, values + c, columns, out + c);
     for (; c + L <= q; c += L) multiply_vectors<1>(weights, values + c, columns, out + c);
     for (; c < q; ++c)
       for (int r = 0; r < kRows; ++r) {

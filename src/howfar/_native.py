@@ -21,7 +21,7 @@ from typing import Any
 
 from howfar._errors import BackendUnavailable, DomainError, complaint
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 ENVIRONMENT_SWITCH = "HOWFAR_NATIVE"
 ENVIRONMENT_ISA = "HOWFAR_ISA"
 
@@ -59,7 +59,7 @@ class Pairs(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("form", "threads", "parts", "results", "slope")),
         *((name, ctypes.c_void_p) for name in ("left", "right")),
         *((name, ctypes.c_int64) for name in ("r", "left_step", "right_step")),
-        *((name, ctypes.c_int32) for name in ("tilt", "pull")),
+        *((name, ctypes.c_int32) for name in ("tilt", "pull", "rest")),
     )
 
 

@@ -130,6 +130,25 @@ def test_sums_of_values_keep_their_digits(shown: str, dtype: torch.dtype) -> Non
     assert bool(((got.double() - wanted).abs() <= allowed * wanted)[seen].all())
 
 
+@pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_displacements_keep_their_digits(dtype: torch.dtype) -> None:
+    """Where only far columns differ in a feature, what is small beside the mass of the near ones is all there is."""
+    x, y, h = ordered_clouds(2, dtype)
+    h.zero_()
+    x[:16, 0] = x[0, 0]
+    y[torch.cdist(x[:16], y).amin(0) < 0.15, 0] = x[0, 0]
+    slopes = []
+    for backend, t in (("cpu", dtype), ("reference", torch.float64)):
+        rows = x.to(t).requires_grad_()
+        value = ops.softmin(rows, y.to(t), h.to(t), eps=EPS, backend=backend)
+        slopes.append(torch.autograd.grad(value.sum(), rows)[0][:16, 0])
+    got, wanted = slopes
+    assert 0 < wanted.abs().min() < wanted.abs().max() < 1e-3
+    # A score is rounded in units of the temperature, and so is every weight; displacements of either sign cancel.
+    torch.testing.assert_close(got.double(), wanted, rtol=3e3 * torch.finfo(dtype).eps, atol=0)
+
+
 def test_derivatives_agree_with_the_reference() -> None:
     grads = []
     for backend in ("cpu", "reference"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -210,6 +211,71 @@ def test_float32_is_as_near_to_float64_as_a_dense_program(eps: float, d: int, sh
     assert bool(torch.isfinite(got).all())
     error, allowed = ((t.double() - exact).abs().max() for t in (got, dense))
     assert error <= 4 * allowed + torch.finfo(torch.float32).eps * exact.abs().max()
+
+
+def balanced(cost: Tensor, temperature: float) -> Tensor:
+    """g + eps log b of a plan between uniform weights, after some iterations from a higher temperature down."""
+    n, m = cost.shape
+    h, eps = cost.new_zeros(m), float(cost.mean())
+    for _ in range(60):
+        eps = max(eps / 1.5, temperature)
+        f = -eps * (torch.logsumexp((h - cost) / eps, -1) + math.log(n))
+        h = -eps * (torch.logsumexp((f.unsqueeze(-1) - cost) / eps, 0) + math.log(m))
+    return h
+
+
+@pytest.mark.parametrize("eps", [1e-4, 1e-3, 1e-2, 1.0])
+@pytest.mark.parametrize("d", [3, 20, 64, 100])
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (1e4, 1.0), (0.0, 1e-4)])
+def test_float32_derivatives_are_as_near_to_float64_as_those_of_a_dense_program(
+    eps: float, d: int, shift: float, scale: float, isa: str
+) -> None:
+    """Also at temperatures whose scores float32 rounds coarsely, and with mass everywhere."""
+    assert isa
+    x, y, _ = clouds(200, 300, d, torch.float64)
+    x, y = ((scale * t + shift).float() for t in (x, y))
+    exact_cost = costs.SqEuclidean().matrix(*wide(x, y))
+    temperature = eps * float(exact_cost.mean())
+    h = balanced(exact_cost, temperature).float()
+    direction = torch.linspace(-1, 2, 200)
+
+    def dense(x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+        centre = y.detach().mean(0)
+        left, right = x - centre, y - centre
+        cost = left.square().sum(-1, keepdim=True) + right.square().sum(-1) - 2 * left @ right.T
+        return -temperature * torch.logsumexp((h - cost) / temperature, -1)
+
+    def derivatives(value: Callable[..., Tensor], *leaves: Tensor) -> tuple[Tensor, ...]:
+        leaves = tuple(t.clone().requires_grad_() for t in leaves)
+        return torch.autograd.grad(value(*leaves), leaves, direction.to(leaves[0].dtype))
+
+    ours = lambda backend: lambda *t: ops.softmin(*t, eps=temperature, backend=backend)
+    exact = derivatives(ours("reference"), *wide(x, y, h))
+    for got, theirs, e in zip(derivatives(ours("cpu"), x, y, h), derivatives(dense, x, y, h), exact, strict=True):
+        assert got.dtype == torch.float32
+        error, allowed = ((t.double() - e).abs().max() for t in (got, theirs))
+        assert error <= 4 * allowed + torch.finfo(torch.float32).eps * e.abs().max()
+
+
+@pytest.mark.parametrize("d", [3, 20, 64, 100])
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_where_a_row_has_all_its_mass_at_one_column_the_derivative_is_one(d: int, shift: float, isa: str) -> None:
+    """However coarsely the score was rounded: the derivative meets the same rounding."""
+    assert isa
+    x = 3 * clouds(150, 1, d, torch.float64)[0]
+    # Moved as a whole: the plan stays the identity with these potentials, and every score is a difference of large ones.
+    move = torch.linspace(1, 2, d, dtype=torch.float64) * 5 / d**0.5
+    leaves = (x + move + shift).float().requires_grad_(), (2 * x @ move).float().requires_grad_()
+    x = (x + shift).float()
+    for eps, backend, dtype in (
+        (1e-5, "reference", torch.float64),
+        (1e-5, "cpu", torch.float32),
+        (1e-10, "cpu", torch.float32),
+    ):
+        value = ops.softmin(x.to(dtype), *(t.to(dtype) for t in leaves), eps=eps, backend=backend)
+        by_y, by_h = torch.autograd.grad(value.sum(), leaves)
+        torch.testing.assert_close(by_y.double(), 2 * (leaves[0].double() - x.double()), rtol=3e-7, atol=1e-6)
+        assert (by_h + 1).abs().max() <= 2e-7
 
 
 GRADIENTS = {

@@ -55,3 +55,30 @@ def test_a_tiny_call_is_cheap(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     addition = max(addition, microseconds(lambda: inputs[0] + inputs[1]))
     print(f"\n{name}: {whole:.1f} us, of which the kernel {sum(alone):.1f} us; an addition: {addition:.2f} us")  # noqa: T201
     assert whole - sum(alone) < MOST_ADDITIONS * addition
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(_native.why_no_kernels() is not None, reason="no compiled kernels here")
+@pytest.mark.parametrize("d", [3, 16, 64, 100])
+@pytest.mark.parametrize("eps", [0.1, 1e-3])
+def test_a_derivative_costs_at_most_two_and_a_half_values(d: int, eps: float) -> None:
+    """Of processor time on one thread; also at temperatures whose scores float32 rounds coarsely."""
+    x, y = clouds(3000, 3000, d, dtype=torch.float32)
+    h = eps * potential(3000, dtype=torch.float32)
+    leaves = [t.clone().requires_grad_() for t in (x, y, h)]
+    kept = ops.softmin(*leaves, eps=eps).sum()
+    value = lambda: ops.softmin(x, y, h, eps=eps)
+    derivative = lambda: torch.autograd.grad(kept, leaves, retain_graph=True)
+    before = torch.get_num_threads()
+    best = [float("inf")] * 2
+    try:
+        torch.set_num_threads(1)
+        for _ in range(20):
+            for i, call in enumerate((value, derivative)):
+                start = time.process_time()
+                call()
+                best[i] = min(best[i], time.process_time() - start)
+    finally:
+        torch.set_num_threads(before)
+    print(f"\nd = {d}, eps = {eps}: {1e3 * best[0]:.1f} ms, derivative {best[1] / best[0]:.2f} times that")  # noqa: T201
+    assert best[1] <= 2.5 * best[0]

@@ -282,6 +282,7 @@ def run(
     right: Tensor | None = None,  # (..., m, r)
     tilt: bool = False,
     pull: bool = False,
+    rest: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
     """One reduction, in pieces short enough to be interrupted: its result, and averages or indices beside it."""
     x, y = clouds.x, clouds.y
@@ -289,11 +290,12 @@ def run(
     q = 0 if v is None else v.shape[-1]
     results = parts[-1].result + 1 if parts else 1
     sums = (results, q) if results > 1 else (q,)
-    columns = {"softmin": (), "nearest": (k,), "gibbs": (d if pull else q,)}.get(kernel, sums)
+    columns = {"softmin": (), "nearest": (k,), "gibbs": (q + pull * d,)}.get(kernel, sums)
     out = x.new_empty(*batch, n, *columns)
     beside: Tensor | None = None
-    if kernel == "softmin" and q:
-        beside = x.new_empty(*batch, n, q)
+    averaged = (d if pull else q) + rest
+    if kernel == "softmin" and averaged:
+        beside = x.new_empty(*batch, n, averaged)
     if kernel == "nearest":
         beside = torch.empty(*batch, n, k, dtype=torch.int64, device=x.device)
     each = len(parts) or 1
@@ -316,7 +318,7 @@ def run(
     call = _native.Pairs(
         n=n, m=m, d=d, q=q, k=k, exponent=clouds.exponent, p=clouds.p, form=FORMS[clouds.form],
         parts=len(parts), results=results, slope=slope, threads=1 if alone else _native.threads(),
-        r=0 if left is None else left.shape[-1], tilt=tilt, pull=pull,
+        r=0 if left is None else left.shape[-1], tilt=tilt, pull=pull, rest=rest,
     )  # fmt: skip
     if parts:
         call.part = (_native.Part * each)(*(_native.Part(p.exponent, PROFILES[p.profile], p.result) for p in parts))
@@ -325,7 +327,7 @@ def run(
             setattr(call, f"{name}_step", step)
     width = math.prod(columns)
     if clouds.offsets is not None:
-        written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or q)}
+        written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or averaged)}
         _run_ragged(kernel, call, clouds.offsets, size, addresses, _address(scales), written, seconds / m)
         return out, beside
     pieces = [(0, count, 0, n)] if alone else _pieces(count, n, seconds / call.threads)
@@ -336,7 +338,7 @@ def run(
         call.scale = _address(scales) + 8 * each * problem
         call.factor = _address(factors) + 8 * each * problem
         if kernel == "softmin" and beside is not None:
-            call.averages = beside.data_ptr() + problem * n * q * size
+            call.averages = beside.data_ptr() + problem * n * averaged * size
         if kernel == "nearest" and beside is not None:
             call.indices = beside.data_ptr() + 8 * problem * n * k
         call.batch, call.row_begin, call.row_end = problems, begin, end

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from howfar.ops import compiled
@@ -60,17 +59,14 @@ class Weighting:
         """sum_j w_ij v_j: (..., n, q)."""
         return self._run(self._plain() if self.factor.tilted else self.clouds, v, slope=False, pull=False)
 
-    def pulls(self, base: Base, v: Tensor) -> Tensor:
-        """sum_j w_ij v_j dc_ij / dx_i: (..., n, d), in the units that the clouds are in."""
-        clouds = self.clouds
-        steep = base.exponent != 1
-        unit = clouds.factor / clouds.unit
-        if base.kind == "squared" and not self.factor.tilted:
-            centre = clouds.y.mean(-2, keepdim=True)
-            rows, columns = clouds.x - centre, clouds.y - centre
-            sums = self._run(clouds, torch.cat([v, v * columns], -1), slope=steep, pull=False)
-            return 2 * unit * (rows * sums[..., :1] - sums[..., 1:])
-        return unit * self._run(self._plain(), v, slope=steep, pull=True)
+    def sums_and_pulls(self, base: Base, v: Tensor) -> tuple[Tensor, Tensor]:
+        """sum_j w_ij v_j (..., n), and sum_j w_ij v_j dc_ij / dx_i (..., n, d) in the units that the clouds are in.
+
+        v: (..., m).
+        """
+        clouds = self._plain() if self.factor.tilted else self.clouds
+        sums = self._run(clouds, v.unsqueeze(-1), slope=base.exponent != 1, pull=True)
+        return sums[..., 0], sums[..., 1:] * (clouds.factor / clouds.unit)
 
     def _plain(self) -> Clouds:
         """The clouds in a form whose tiles are costs."""
@@ -87,7 +83,8 @@ class Weighting:
         )[0]  # fmt: skip
 
 
-def of_points(base: Base, weighting: Weighting, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """sum_j rows_i w_ij columns_j dc_ij / dx_i, for the points x (..., n, d) that came in."""
-    pulled = rows.unsqueeze(-1) * weighting.pulls(base, columns.unsqueeze(-1))
-    return compiled.through_directions(x, pulled) if base.directions else pulled
+def of_points(base: Base, weighting: Weighting, x: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_j w_ij columns_j, and sum_j rows_i w_ij columns_j dc_ij / dx_i, for the points x (..., n, d) that came in."""
+    sums, pulls = weighting.sums_and_pulls(base, columns)
+    pulled = rows.unsqueeze(-1) * pulls
+    return sums, compiled.through_directions(x, pulled) if base.directions else pulled

@@ -38,7 +38,7 @@ class Formula:
         why: (summand, *inputs) -> why the compiled kernels cannot take it; None where they can.
         forward: (keep, *inputs, constants, summand) -> the value from them, and what `gradient` can use of that pass.
         gradient: (wanted, grad, inputs, kept, constants, summand) -> the vector-Jacobian product from them, or None.
-        keeps: whether `forward` may keep the value and an average of y for each row.
+        keeps: whether `forward` keeps the value, and `keep` numbers for each row: one, or 1 + d where x has a derivative.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Reduction:
         outer = ", ".join(f"Tensor outer_{t}" for t in formula.inputs)
         each = ", ".join("Tensor" for _ in formula.inputs)
         self._operator = library.define(
-            f"{name}({tensors}, {what}, str backend{', bool keep' if keeps else ''}) "
+            f"{name}({tensors}, {what}, str backend{', int keep' if keeps else ''}) "
             f"-> {'(Tensor, Tensor)' if keeps else 'Tensor'}",
             self._value,
             self._value_shape,
@@ -74,7 +74,7 @@ class Reduction:
             self._differentiate_value,
         )
         self._gradient_operator = library.define(
-            f"{name}_backward(Tensor grad, {'Tensor value, Tensor average, ' if keeps else ''}{tensors}, {what}, "
+            f"{name}_backward(Tensor grad, {'Tensor value, Tensor kept, ' if keeps else ''}{tensors}, {what}, "
             f"str backend, bool[] wanted) -> ({each})",
             self._gradient,
             self._gradient_shape,
@@ -106,7 +106,9 @@ class Reduction:
         if not self._kept:
             value: Tensor = self._operator(*inputs, constants, text, backend)
             return value
-        keep = torch.is_grad_enabled() and inputs[0].requires_grad
+        keep = 0
+        if torch.is_grad_enabled() and any(t.requires_grad for t in inputs):
+            keep = 1 + inputs[0].shape[-1] if inputs[0].requires_grad else 1
         value, _ = self._operator(*inputs, constants, text, backend, keep)
         return value
 
@@ -129,17 +131,14 @@ class Reduction:
     def _value(self, *arguments: Any) -> Any:
         inputs, (constants, text, backend, *keep) = arguments[: self._many], arguments[self._many :]
         x = inputs[0]
-        value, kept = self._computed(keep == [True], inputs, constants, self._read(text, constants), backend)
+        value, kept = self._computed(keep[0] if keep else 0, inputs, constants, self._read(text, constants), backend)
         if not keep:
             return value
-        if not keep[0]:
-            return value, x.new_empty(0)
-        # What is kept has the shape of x whatever the data; where it is of no use it is infinite.
-        usable = bool(kept) and kept[0].dtype == x.dtype and kept[1].shape == x.shape
-        return value, kept[1] if usable else x.new_full(x.shape, torch.inf)
+        # What is kept has that shape whatever the data; where there is nothing it is infinite.
+        return value, kept[0] if kept else x.new_full((*x.shape[:-1], keep[0]), torch.inf)
 
     def _computed(
-        self, keep: bool, inputs: Sequence[Tensor], constants: Tensor | None, summand: Summand, backend: str
+        self, keep: int, inputs: Sequence[Tensor], constants: Tensor | None, summand: Summand, backend: str
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         if not self._native(summand, backend, inputs):
             return self._blocks(inputs, constants, summand).value(*inputs), ()
@@ -150,7 +149,7 @@ class Reduction:
         inputs = arguments[: self._many]
         x = inputs[0]
         value = x.new_empty(self.formula.shape(inputs, self._read(arguments[self._many + 1], arguments[self._many])))
-        return (value, x.new_empty(x.shape if arguments[-1] else 0)) if self._kept else value
+        return (value, x.new_empty((*x.shape[:-1], arguments[-1]))) if self._kept else value
 
     def _remember_value(self, ctx: Any, arguments: tuple[Any, ...], result: Any) -> None:
         tensors, (ctx.text, ctx.backend) = arguments[: self._many + 1], arguments[self._many + 1 : self._many + 3]
@@ -170,7 +169,7 @@ class Reduction:
         grads = self._gradient_operator(grad, *kept, *saved[self._kept :], ctx.text, ctx.backend, wanted)
         return (*(g if needed else None for g, needed in zip(grads, wanted, strict=True)), *constants)
 
-    # Its derivative: (grad[, value, average], *inputs, constants, text, backend, wanted).
+    # Its derivative: (grad[, value, kept], *inputs, constants, text, backend, wanted).
 
     def _gradient(self, grad: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         kept, inputs = arguments[: self._kept], arguments[self._kept : -4]

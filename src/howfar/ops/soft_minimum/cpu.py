@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -12,9 +13,11 @@ from howfar.costs import Cost
 from howfar.ops import compiled
 from howfar.ops.compiled import Base, Clouds, Offsets
 from howfar.ops.compiled_sums import Factor, Weighting, of_points
-from howfar.ops.precision import cast
 
 Kept = tuple[Tensor, ...]
+
+_MOST_MISSED = 64.0
+"""What a weight may miss in its exponent: half of those that float32 has, so that nothing that counts is lost on the way."""
 
 
 def why_unavailable(cost: Cost, *tensors: Tensor) -> str | None:
@@ -55,14 +58,33 @@ def softmin_cost(x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: Cost, offse
 
 
 def forward(
-    keep: bool, x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: Cost, offsets: Offsets | None = None
-) -> tuple[Tensor, Kept]:
-    """The soft minimum, and what its derivative can use of this pass."""
+    keep: int, x: Tensor, y: Tensor, h: Tensor, eps: Tensor, cost: Cost, offsets: Offsets | None = None
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The soft minimum, and of the same pass `keep` numbers (..., n, keep) that its derivative can use.
+
+    They are, where keep is 1 + d, its slope in x, and last what a weight exp((h_j + value_i - c_ij) / eps) misses in the
+    base-2 exponent because the value is rounded.
+    """
+    base = compiled.base_of(cost)
+    assert isinstance(base, Base)
     clouds = _arranged(x, y, eps, cost, offsets)
-    if not (keep and clouds.gentle):
-        return cast(_value(clouds, h, eps, None)[0], x.dtype), ()
-    value, averages = _value(clouds, h, eps, clouds.y - _centre(clouds))
-    return value.to(x.dtype), (value, averages)
+    scale = _scale(clouds, eps)
+    found, kept = compiled.run(
+        "softmin", clouds, scale=scale, h=_in_units(clouds, h), pull=keep > 1, slope=base.exponent != 1, rest=keep > 0
+    )
+    value = (found * clouds.factor if clouds.factor != 1 else found).to(x.dtype)
+    if kept is None:
+        return value, ()
+    if base.directions or clouds.factor != 1 or clouds.unit != 1 or kept.dtype != x.dtype:
+        slope, rest = kept[..., :-1] * (clouds.factor / clouds.unit), kept[..., -1:]
+        if base.directions and keep > 1:
+            slope = compiled.through_directions(x, slope)
+        k = clouds.per_row(torch.as_tensor(scale, dtype=torch.float64).reshape(eps.shape) * math.log2(math.e))
+        k = k.to(found.dtype)
+        again = _in_units(clouds, value.to(found.dtype))
+        rest = rest + ((k * found).double() - (k * again).double()).unsqueeze(-1)
+        kept = torch.cat([slope, rest], -1).to(x.dtype)
+    return value, (kept,)
 
 
 def gradient(
@@ -74,38 +96,34 @@ def gradient(
     cost: Cost,
     offsets: Offsets | None = None,
 ) -> tuple[Tensor | None, ...]:
-    """The vector-Jacobian product of `softmin` in x, y and h; None where it is not wanted."""
+    """The vector-Jacobian product of `softmin` in x, y and h; None where it is not wanted.
+
+    Args:
+        wanted: in x, y and h.
+        grad: (..., n).
+        inputs: x, y and h.
+        kept: the value and what `forward` kept with it; nothing where that has to be done again.
+        eps: (...).
+        cost: the ground cost.
+        offsets: of a ragged batch.
+    """
+    x, y, h = inputs
     base = compiled.base_of(cost)
     assert isinstance(base, Base)
-    in_x, in_y, in_h = wanted
-    if not base.radial:
-        x, y, h = inputs
-        clouds = _arranged(x, y, eps, cost, offsets, wide=True)
-        weighting = Weighting(clouds, _value(clouds, h, eps, None)[0], h, eps)
-        return _pulled(wanted, base, weighting, grad, inputs)
-    x, y, h = inputs
-    clouds = _arranged(x, y, eps, cost, offsets, wide=not kept)
-    if kept:
-        value, averages = kept
-    else:
-        value, averages = _value(clouds, h, eps, clouds.y - _centre(clouds) if in_x and base.exponent == 1 else None)
-    g = grad.to(value.dtype)
-    slope = 2 * clouds.factor / clouds.unit
-    rows, columns = (clouds.x - _centre(clouds), clouds.y - _centre(clouds)) if in_x or in_y else (x, y)
-    by_x = by_y = by_h = None
-    if in_x and base.exponent == 1:
-        by_x = slope * g.unsqueeze(-1) * (rows - averages)
-    elif in_x:
-        sums = _gibbs(clouds, value, h, _with_points(torch.ones_like(h, dtype=g.dtype), columns), eps, slope=True)
-        by_x = slope * g.unsqueeze(-1) * (rows * sums[..., :1] - sums[..., 1:])
-    if in_y:
-        sums = _gibbs(clouds.swapped(), h, value, _with_points(g, rows), eps, slope=base.exponent != 1)
-        by_y = slope * (columns * sums[..., :1] - sums[..., 1:])
-        by_h = -sums[..., 0] if base.exponent == 1 else None
-    if in_h and by_h is None:
-        by_h = -_gibbs(clouds.swapped(), h, value, g.unsqueeze(-1), eps, slope=False)[..., 0]
-    grads = zip((by_x, by_y, by_h), wanted, inputs, strict=True)
-    return tuple(t.to(like.dtype) if needed and t is not None else None for t, needed, like in grads)
+    columns = 1 + x.shape[-1] if wanted[0] else 1
+    if not kept or kept[1].shape[-1] < columns or not kept[1][..., -1].abs().amax() <= _MOST_MISSED:
+        # So cold that the rounding of a float32 value is beyond its exponents; or nothing was kept.
+        x, y, h = x.double(), y.double(), h.double()
+        value, beside = forward(columns, x, y, h, eps, cost, offsets)
+        kept = value, *beside
+    value, last = kept
+    grad = grad.to(last.dtype)
+    by_x = (grad.unsqueeze(-1) * last[..., :-1]).to(inputs[0].dtype) if wanted[0] else None
+    if not any(wanted[1:]):
+        return by_x, None, None
+    weighting = Weighting(_arranged(x, y, eps, cost, offsets), value, h, eps)
+    normalised = grad * torch.exp2(last[..., -1].clamp(-_MOST_MISSED, _MOST_MISSED))
+    return by_x, *_pulled((False, *wanted[1:]), base, weighting, normalised, inputs)[1:]
 
 
 def gradient_apply(
@@ -172,14 +190,15 @@ def _pulled(
     x, y, h = inputs[:3]
     grad = grad.to(weighting.clouds.x.dtype)
     ones = torch.ones_like(h, dtype=grad.dtype)
-    by_x = by_y = by_h = None
+    by_x = by_y = sums = None
     if wanted[0]:
-        by_x = of_points(base, weighting, x, grad, ones).to(x.dtype)
+        by_x = of_points(base, weighting, x, grad, ones)[1].to(x.dtype)
     if wanted[1]:
-        by_y = of_points(base, weighting.swapped(), y, ones, grad).to(y.dtype)
-    if wanted[2]:
-        by_h = -weighting.swapped().sums(grad.unsqueeze(-1)).squeeze(-1).to(h.dtype)
-    return by_x, by_y, by_h
+        sums, by_y = of_points(base, weighting.swapped(), y, ones, grad)
+        by_y = by_y.to(y.dtype)
+    if wanted[2] and sums is None:
+        sums = weighting.swapped().sums(grad.unsqueeze(-1)).squeeze(-1)
+    return by_x, by_y, -sums.to(h.dtype) if sums is not None and wanted[2] else None
 
 
 def _arranged(x: Tensor, y: Tensor, eps: Tensor, cost: Cost, offsets: Offsets | None, *, wide: bool = False) -> Clouds:
@@ -189,21 +208,13 @@ def _arranged(x: Tensor, y: Tensor, eps: Tensor, cost: Cost, offsets: Offsets | 
     return compiled.arrange(base, x, y, sharpness, wide=wide, offsets=offsets)
 
 
-def _centre(clouds: Clouds) -> Tensor:
-    return clouds.y.mean(-2, keepdim=True)
-
-
 def _value(clouds: Clouds, h: Tensor, eps: Tensor, v: Tensor | None) -> tuple[Tensor, Tensor]:
-    h = h.to(clouds.x.dtype) / clouds.factor if clouds.factor != 1 else h
-    value, averages = compiled.run("softmin", clouds, scale=_scale(clouds, eps), h=h, v=v)
+    value, averages = compiled.run("softmin", clouds, scale=_scale(clouds, eps), h=_in_units(clouds, h), v=v)
     return (value * clouds.factor if clouds.factor != 1 else value), value if averages is None else averages
 
 
-def _gibbs(clouds: Clouds, f: Tensor, h: Tensor, v: Tensor, eps: Tensor, *, slope: bool) -> Tensor:
-    """sum_j exp((f_i + h_j - c_ij) / eps) v_j, each term times the slope of u^exponent where asked for."""
-    if clouds.factor != 1:
-        f, h = (t.to(clouds.x.dtype) / clouds.factor for t in (f, h))
-    return compiled.run("gibbs", clouds, scale=_scale(clouds, eps), f=f, h=h, v=v, slope=slope)[0]
+def _in_units(clouds: Clouds, h: Tensor) -> Tensor:
+    return h.to(clouds.x.dtype) / clouds.factor if clouds.factor != 1 else h
 
 
 def _scale(clouds: Clouds, eps: Tensor) -> compiled.Numbers:
@@ -211,7 +222,3 @@ def _scale(clouds: Clouds, eps: Tensor) -> compiled.Numbers:
         return (1 / eps.item() * clouds.factor,)
     scale = eps.double().reciprocal()
     return scale if clouds.factor == 1 else scale * clouds.factor
-
-
-def _with_points(weights: Tensor, points: Tensor) -> Tensor:
-    return torch.cat([weights.unsqueeze(-1), weights.unsqueeze(-1) * points], -1)

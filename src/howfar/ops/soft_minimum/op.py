@@ -195,8 +195,16 @@ def _ragged(x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend
     (x, y, h), dtype = working(x, y, h)
     native = None
     if _chosen(backend, ground, x, y, h) == "cpu" and not temperature.moves(eps):
-        value = lambda x, y, h: cpu.softmin(x, y, h, eps, ground, offsets)
-        gradient = lambda wanted, grad, _, *inputs: cpu.gradient(tuple(wanted), grad, inputs, (), eps, ground, offsets)
+        keep = 1 + x.shape[-1] if torch.is_grad_enabled() and any(t.requires_grad for t in (x, y, h)) else 0
+        kept: list[Tensor] = []
+
+        def value(x: Tensor, y: Tensor, h: Tensor) -> Tensor:
+            out, kept[:] = cpu.forward(keep, x, y, h, eps, ground, offsets)
+            return out
+
+        gradient = lambda wanted, grad, out, *inputs: cpu.gradient(
+            tuple(wanted), grad, inputs, (out, *kept), eps, ground, offsets
+        )
         native = value, gradient
     each = lambda b, x, y, h: softmin(x, y, h, eps=eps[b], cost=ground, backend=backend)
     return ragged.solve(each, offsets, x, y, h, native=native).to(dtype)
