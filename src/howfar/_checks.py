@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from howfar._errors import DomainError, ShapeError, complaint, unknown_name
+from howfar._errors import DerivativeUnavailable, DomainError, ShapeError, complaint, unknown_name
 
 T = TypeVar("T")
 
@@ -112,6 +112,25 @@ def transformed() -> bool:
         or torch.autograd.forward_ad._current_level >= 0
         or torch._C._get_tracing_state() is not None
     )
+
+
+def differentiated_otherwise() -> bool:
+    """Whether `torch.func` transforms, or forward derivatives are carried: a graph of the house's own is not seen then."""
+    return not compiling() and (
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def refuse_transforms(asked: str, instead: str = "") -> None:
+    """Raise inside of `torch.func`, where an iteration that its numbers tell to stop cannot run."""
+    if compiling() or not torch._C._are_functorch_transforms_active():
+        return
+    transform = torch._C._functorch.peek_interpreter_stack().key().name.lower()
+    error = DomainError if transform == "vmap" else DerivativeUnavailable
+    expected = "a call outside of torch.func, as its iterations look at their numbers"
+    fix = "Pass a batch (..., n, d) in place of vmap, and use torch.autograd.grad for derivatives"
+    fix += f"; torch.func takes {instead}." if instead else "."
+    raise error(complaint(asked, expected, f"one inside of {transform}", fix))
 
 
 def unseen(tensor: Tensor) -> bool:

@@ -40,9 +40,9 @@ _BASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def _bandwidth(value: float | Tensor, name: str) -> float | Tensor:
-    if isinstance(value, Tensor) and value.ndim:
+    if isinstance(value, Tensor) and (value.ndim or _checks.unseen(value)):
         _checks.check_finite(value, name, "Pass finite bandwidths.")
-        if not _checks.compiling() and bool((value <= 0).any()):
+        if not _checks.unseen(value) and bool((value <= 0).any()):
             raise DomainError(complaint(name, "bandwidths > 0", f"{value.min().item():g}", f"Pass a larger {name}."))
         return value.detach()[..., None, None]
     return _checks.check_positive(value, name)

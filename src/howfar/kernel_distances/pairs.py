@@ -57,7 +57,11 @@ def check_two_points(p: Measure, name: str) -> None:
     fewest = p.n if p.sizes is None else min(p.sizes)
     if fewest < 2:
         raise ShapeError(complaint(name, "at least 2 points for estimator='unbiased'", f"{fewest}", fix))
-    if not p.uniform and not _checks.compiling() and bool((p.weights.detach().square().sum(-1) > 1 - _MARGIN).any()):
+    if (
+        not p.uniform
+        and not _checks.unseen(p.weights)
+        and bool((p.weights.detach().square().sum(-1) > 1 - _MARGIN).any())
+    ):
         weights = {"x": "a", "y": "b"}[name]
         raise DomainError(
             complaint(weights, "mass on at least 2 points for estimator='unbiased'", "all mass on one point", fix)

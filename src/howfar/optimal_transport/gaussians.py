@@ -12,6 +12,7 @@ from howfar._autograd import first_order
 from howfar._errors import ShapeError, complaint
 from howfar.costs import safe_power
 from howfar.measure import Measure, centred, measures
+from howfar.optimal_transport.one_step import in_one_step
 
 
 def gaussian_wasserstein(x: Any, y: Any, *, a: Any = None, b: Any = None, correction: int = 0) -> Tensor:  # (...)
@@ -61,6 +62,10 @@ def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction
                     "Use correction=0.",
                 )
             )
+    return in_one_step(lambda x, y: _squared(x, y, correction), left, right)
+
+
+def _squared(left: Measure, right: Measure, correction: int) -> Tensor:
     dtype = left.points.dtype
     left, right = _wide(left), _wide(right)
     means = (left.mean() - right.mean()).square().sum(-1)

@@ -57,6 +57,7 @@ def max_sliced_wasserstein(
         >>> howfar.max_sliced_wasserstein(x, x + torch.tensor([3.0, 4.0]))
         tensor(5.)
     """
+    _checks.refuse_transforms("max_sliced_wasserstein")
     p = _checks.check_number(p, "p", least=1.0)
     n_starts = _checks.check_count(n_starts, "n_starts", least=0)
     n_steps = _checks.check_count(n_steps, "n_steps", least=0)

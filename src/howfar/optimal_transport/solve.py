@@ -30,6 +30,8 @@ _ROUNDING = 0.25
 """Of the largest cost, what shows as rounding in the exponent of the plan; seen to divide float32 from float64."""
 _REACHES = 1e-30, 1e30
 """What float32 can multiply with potentials, and divide them by."""
+_INSTEAD = "howfar.sinkhorn_divergence, sinkhorn_distance or wasserstein"
+"""What `torch.func` takes."""
 AUTO = 0.05
 """The temperature that eps="auto" stands for, as a share of the mean cost sum_ij a_i b_j C_ij."""
 
@@ -92,6 +94,7 @@ def transport(
         >>> howfar.transport(x, y, eps=0.1).plan().sum()
         tensor(1.)
     """
+    _checks.refuse_transforms("transport", _INSTEAD)
     left, right = widened(*measures(x, y, a, b, normalised=not is_soft(reach)))
     geometry = between(left.points, right.points, costs.resolve(cost), backend)
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
@@ -120,6 +123,7 @@ def transport_matrix(
         tensor([[0.3655, 0.1345],
                 [0.1345, 0.3655]])
     """
+    _checks.refuse_transforms("transport_matrix", _INSTEAD)
     matrix = _checks.as_tensor(C, "C")
     if matrix.ndim < 2 or 0 in matrix.shape[-2:]:
         raise ShapeError(

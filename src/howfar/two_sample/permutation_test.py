@@ -106,6 +106,8 @@ def two_sample_test(
     """
     first, second = _checks.check_points(x, "x").detach(), _checks.check_points(y, "y").detach()
     _checks.check_same_space(first, second)
+    if _checks.unseen(first) or _checks.unseen(second):
+        _checks.refuse_transforms("two_sample_test")
     for points, name in ((first, "x"), (second, "y")):
         if points.ndim != 2:
             fix = "Test one batch element at a time."
