@@ -72,6 +72,11 @@ class Kernel:
         """About how many numbers the graph of `matrix` holds for each pair: what a streamed derivative cuts its blocks by."""
         return CityBlock().held(features) if self.base == "cityblock" else held_by_squares(features)
 
+    @property
+    def highest_power(self) -> float:
+        """Of a distance, among what is formed on the way to the kernel."""
+        return 1.0 if self.base == "cityblock" else 2.0
+
     def __add__(self, other: Kernel) -> Sum:
         """The sum of two kernels."""
         return Sum((*_terms(self), *_terms(other)))
@@ -267,6 +272,11 @@ class Sum(Kernel):
         """Refuse an empty sum."""
         object.__setattr__(self, "kernels", _several(self.kernels, "Sum"))
 
+    @property
+    def highest_power(self) -> float:
+        """The highest of theirs."""
+        return max(kernel.highest_power for kernel in self.kernels)
+
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum of the kernel matrices."""
         return _total(self, _bases(_terms(self), x, y), x.shape[-1])
@@ -300,6 +310,11 @@ class Stack:
     def __post_init__(self) -> None:
         """Refuse an empty stack."""
         object.__setattr__(self, "kernels", _several(self.kernels, "Stack"))
+
+    @property
+    def highest_power(self) -> float:
+        """The highest of theirs."""
+        return max(kernel.highest_power for kernel in self.kernels)
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """All kernel matrices: (..., n, d), (..., m, d) -> (..., K, n, m)."""

@@ -28,7 +28,7 @@ from howfar._progress import Progress
 from howfar.geometry.protocol import Side
 from howfar.optimal_transport import certificate, dense_simplex
 from howfar.optimal_transport.network_simplex import NetworkSimplex
-from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.problem import LinearProblem, check_digits
 from howfar.optimal_transport.sinkhorn import Sinkhorn
 from howfar.optimal_transport.status import Status
 
@@ -155,6 +155,7 @@ def _one(problem: LinearProblem, progress: Progress) -> _Solved:
     if not bool(torch.isfinite(scale)):
         expected = f"costs that {scale.dtype} holds"
         raise DomainError(complaint("cost", expected, "an overflow", "Rescale the points, or pass float64."))
+    check_digits(problem.geometry)
     problem = problem.rebuilt(*(t.cpu().double() for t in problem.differentiable()))
     if _native.why_unavailable() is None:
         f, g, entry, optimal = _by_pricing(problem, progress)

@@ -9,14 +9,13 @@ from torch import Tensor
 from howfar import _checks, costs
 from howfar._errors import DomainError, complaint
 from howfar.geometry import between
-from howfar.measure import Measure, measures
+from howfar.measure import Measure, in_their_unit, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
 from howfar.optimal_transport import one_dimensional, solve
 from howfar.optimal_transport.debiasing import debiased
 from howfar.optimal_transport.one_step import in_one_step
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn
-from howfar.optimal_transport.units import in_their_unit
 
 
 def wasserstein(

@@ -8,8 +8,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from howfar.geometry import Geometry
+from howfar import _checks
+from howfar.geometry import Geometry, PointCloud
 from howfar.optimal_transport.marginals import HARD, Marginal
+
+
+def check_digits(geometry: Geometry) -> None:
+    """Refuse clouds whose costs are lost to underflow; a temperature, where one is given, tells that they are small."""
+    if isinstance(geometry, PointCloud):
+        _checks.check_vanishing(geometry.x, geometry.y, geometry.cost.highest_power)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from howfar.ops.soft_minimum import CostLike, check_eps
 from howfar.optimal_transport import certificate, coarse, exact
 from howfar.optimal_transport.dual import dual_value
 from howfar.optimal_transport.marginals import HARD, KINDS, Marginal
-from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.problem import LinearProblem, check_digits
 from howfar.optimal_transport.result import EntropicResult, ExactResult, OTResult
 from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution, warn_unless_converged
 from howfar.optimal_transport.status import Status
@@ -28,6 +28,8 @@ _COARSEST = 0.05
 """The first temperature tried for a given accuracy, as a share of the largest cost."""
 _ROUNDING = 0.25
 """Of the largest cost, what shows as rounding in the exponent of the plan; seen to divide float32 from float64."""
+_FAINT = 1e-15
+"""Costs below which the squares behind them lose their digits in float32."""
 _REACHES = 1e-30, 1e30
 """What float32 can multiply with potentials, and divide them by."""
 _INSTEAD = "howfar.sinkhorn_divergence, sinkhorn_distance or wasserstein"
@@ -169,7 +171,8 @@ def _is_rough(problem: LinearProblem, solver: Sinkhorn) -> bool:
     scale = problem.scale
     # A low temperature divides what is rounded by little; a high one multiplies it, and again in the value.
     ratio = torch.maximum(scale / problem.eps, 4 * problem.eps / scale)
-    return bool((_ROUNDING * torch.finfo(problem.a.dtype).eps * ratio > solver.promised(problem.a.dtype)).any())
+    rounding = _ROUNDING * torch.finfo(problem.a.dtype).eps * ratio
+    return bool(((rounding > solver.promised(problem.a.dtype)) | (scale < _FAINT)).any())
 
 
 def _check_resolved(problem: LinearProblem) -> None:
@@ -199,6 +202,7 @@ def temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: Tensor) -
     if isinstance(eps, str):
         if eps != "auto":
             raise DomainError(complaint("eps", "a number or 'auto'", repr(eps), "Pass eps as a float."))
+        check_digits(geometry)
         with torch.no_grad():
             mean = (a.detach() * geometry.apply(b.detach(), "x")).sum(-1) / (a.sum(-1) * b.sum(-1)).detach()
         _checks.check_held(mean, "costs")
@@ -372,6 +376,7 @@ def _to_accuracy(
         raise DomainError(
             complaint("accuracy", "no eps, blur or reach beside it", "one of them", "accuracy chooses eps by itself.")
         )
+    check_digits(geometry)
     eps = _COARSEST * geometry.scale().to(a)
     eps = torch.where(eps > 0, eps, 1)
     smallest = 64 * torch.finfo(a.dtype).eps * eps

@@ -39,6 +39,7 @@ def energy_null(
     kernel = kernels.Energy(exponent)
     if points.shape[1] == 1 and kernel.exponent == 1:
         return energy_null_1d(points[:, 0], labels)
+    _checks.check_extent(points, points)
     (sums,) = pair_sums(points, labels, [_alone(kernel)])
     nothing = torch.zeros_like(sums.xx)
     return sums.biased(nothing, nothing).clamp_min(0)
@@ -84,6 +85,7 @@ def mmd2_null(
     """
     points = _points(points, labels)
     _checks.check_choice(estimator, "estimator", ("unbiased", "biased"))
+    _checks.check_extent(points, points, kernel.highest_power if isinstance(kernel, kernels.Kernel) else 2.0)
     resolved = bandwidths.resolve_pooled(kernel, bandwidth, random_rows(points, generator))
     if estimator == "unbiased":
         _two_on_each_side(labels)
@@ -112,6 +114,7 @@ def mmd_fuse_null(
     """
     points = _points(points, labels)
     _checks.check_count(n_bandwidths, "n_bandwidths")
+    _checks.check_extent(points, points)
     _two_on_each_side(labels)
     sums = pair_sums(points, labels, fuse_kernels(random_rows(points, generator), n_bandwidths))
     smaller = torch.minimum(sums[0].n, sums[0].m)
