@@ -16,6 +16,7 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, NotConverged, complaint, warn
+from howfar._progress import Progress, tell
 from howfar.geometry import Contained
 from howfar.ops.alternation import Alternated, Weighing
 from howfar.optimal_transport.acceleration import Anderson
@@ -89,7 +90,8 @@ class Sinkhorn:
         """Potentials of `problem`, from `init` (g of a former solution) or from zero."""
         if self.potential_tol is not None:
             return self._plain(problem.detached(), self.potential_tol)
-        return _with_points_without_mass(problem.detached(), self._solve(problem, init))
+        with Progress("entropic transport"):
+            return _with_points_without_mass(problem.detached(), self._solve(problem, init))
 
     def _solve(self, problem: LinearProblem, init: Tensor | None) -> Solution:
         scale = problem.scale
@@ -144,6 +146,7 @@ class Sinkhorn:
         mixer = Anderson(problem.b, gauge=problem.balanced and not problem.symmetric)
         while True:
             n_iter += 1
+            tell(f"iteration {n_iter}")
             step = fixed_point.step(point)
             running = active.unsqueeze(-1)
             f, g = torch.where(running, step.f, f), torch.where(running, step.g, g)
@@ -220,6 +223,7 @@ class _Alternating:
         f, g = torch.zeros_like(self.problem.a), torch.zeros_like(self.problem.b)
         eps = torch.maximum(hottest, self.problem.eps)
         while bool((running := eps > self.problem.eps).any()):
+            tell("annealing")
             for _ in range(self.problem.settling):
                 f = torch.where(running.unsqueeze(-1), self._x_update(g, eps), f)
                 g = torch.where(running.unsqueeze(-1), self.problem.updated_y(self._soft_y(f, eps), eps), g)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from howfar import _checks, kernels
 from howfar._errors import ShapeError, complaint
+from howfar._progress import tell
 from howfar.costs import CityBlock, squared_distances
 from howfar.kernel_distances import bandwidths
 from howfar.two_sample.pair_sums import BLOCK_ELEMENTS, Shared, pair_sums
@@ -60,6 +61,7 @@ def energy_null_1d(
     total = torch.zeros_like(n)
     step = max(1, BLOCK_ELEMENTS // 8 // labels.shape[1])
     for start in range(0, n_values - 1, step):
+        tell("sorted points", start / n_values)
         rows = slice(start, min(start + step, n_values - 1))
         below = labels[order[rows]].to(wide).cumsum_(0).add_(counted)
         counted = below[-1].clone()
