@@ -25,6 +25,8 @@ from howfar.optimal_transport.status import Status
 
 _PATIENCE = 100
 """Iterations without progress, near the rounding floor or in float32, after which more are in vain."""
+_LEAST = 0.05
+"""Of the rounding of the exponents of the plan, what its marginals were seen to reach."""
 _RESTING = 1 + 1e-6
 """How many times the best error still counts as the best."""
 _LONGEST_SPELL = 256
@@ -172,8 +174,8 @@ class Sinkhorn:
                     "cost", f"costs that {f.dtype} can add and divide by eps", "an overflow", "Rescale the points."
                 )
             )
-        status = Status.CONVERGED if bool((error <= tol).all()) else Status.PRECISION
-        return Solution(f, g, Status.MAX_ITER if bool(active.any()) else status, n_iter, error)
+        status = Status.CONVERGED if bool((error <= tol).all()) else _why_not(problem, tol, scale, waited, active)
+        return Solution(f, g, status, n_iter, error)
 
     def _plain(self, problem: LinearProblem, potential_tol: float) -> Solution:
         updates = _Alternating(problem)
@@ -293,11 +295,26 @@ def _error(problem: LinearProblem, side: int, potential: Tensor, soft: Tensor) -
     return torch.where(gap == 0, 0, gap / mass)
 
 
+def _why_not(problem: LinearProblem, tol: float, scale: Tensor, waited: Tensor, active: Tensor) -> Status:
+    """What keeps elements above tol, those that were `active` at the last iteration or others."""
+    mass = problem.b.sum(-1)
+    if problem.balanced and bool(((problem.a.sum(-1) - mass).abs() > tol * mass).any()):
+        return Status.MASSES
+    if not bool(active.any()):
+        return Status.PRECISION
+    rounding = torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
+    if bool((active & (tol < _LEAST * rounding)).any()):
+        return Status.UNREACHABLE
+    return Status.SLOW if bool((active & (waited > _PATIENCE)).any()) else Status.MAX_ITER
+
+
 def warn_unless_converged(solution: Solution, asked: str) -> None:
     """Warn with the figure and the remedy."""
     if solution.status not in (Status.CONVERGED, Status.RESTED):
+        rounded = solution.f.dtype != torch.float64 and solution.status in (Status.PRECISION, Status.UNREACHABLE)
+        wider = " Or pass float64 points, on a device that has it." if rounded else ""
         warn(
             f"{asked} did not converge: marginal error {solution.marginal_error.max().item():.2g} "
-            f"after {solution.n_iter} iterations. {solution.status.message}",
+            f"after {solution.n_iter} iterations. {solution.status.message}{wider}",
             NotConverged,
         )
