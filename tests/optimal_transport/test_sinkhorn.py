@@ -85,6 +85,13 @@ def test_float64_is_advised_where_only_the_rounding_of_float32_is_in_the_way():
     assert howfar.transport(x, y, eps=0.01, tol=1e-10, max_iter=5000).converged
 
 
+def test_the_rounding_of_float32_weights_is_no_difference_of_masses():
+    x, y = (cloud.float() for cloud in clouds())
+    a = torch.rand(60)
+    for weights in ({}, {"a": a / a.sum()}):
+        assert howfar.transport(x, y, eps=0.05, tol=1e-10, **weights).converged
+
+
 def test_masses_that_differ_are_told_from_slowness():
     """Weights that sum to one to four digits pass; a plan of both does not exist to more than these."""
     x, y = clouds(3, 4)

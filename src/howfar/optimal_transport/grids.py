@@ -110,7 +110,7 @@ def sinkhorn_divergence_grid(
     soft = solve.alike(solve.marginals(reach, penalty, geometry))
     across = LinearProblem(geometry, left, right, strength, soft)
     x, y = (LinearProblem(geometry, w, w, strength, soft, symmetric=True) for w in (left, right))
-    return debiased(across, x, y, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence_grid")
+    return debiased(across, x, y, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence_grid")[0]
 
 
 def _on_grid(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from howfar import _checks, costs
@@ -12,7 +13,7 @@ from howfar.geometry import between
 from howfar.measure import Measure, in_their_unit, measures
 from howfar.ops.soft_minimum import CostLike, check_eps
 from howfar.optimal_transport import one_dimensional, solve
-from howfar.optimal_transport.debiasing import debiased
+from howfar.optimal_transport.debiasing import Potentials, debiased
 from howfar.optimal_transport.one_step import in_one_step
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn
@@ -149,11 +150,38 @@ def sinkhorn_divergence(
         >>> howfar.sinkhorn_divergence(x, x + 2, blur=0.1)
         tensor(8.)
     """
+    numerics: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "backend": backend}
+    return divergence_from(
+        None, x, y, eps=eps, blur=blur, reach=reach, penalty=penalty, a=a, b=b, cost=cost, **numerics
+    )[0]
+
+
+def divergence_from(
+    starts: Potentials | None,
+    x: Any,
+    y: Any,
+    *,
+    eps: float | Tensor | str | None = None,
+    blur: float | None = None,
+    reach: solve.Reach = None,
+    penalty: str = "kl",
+    a: Any = None,
+    b: Any = None,
+    cost: CostLike = "sqeuclidean",
+    tol: float | None = None,
+    max_iter: int = 2000,
+    backend: str = "auto",
+) -> tuple[Tensor, Potentials | None]:
+    """`sinkhorn_divergence` started from the potentials of a former one where they fit, and the potentials of this one.
+
+    Inside of `torch.func` there are none to start from, and none are given.
+    """
     left, right = solve.widened(*measures(x, y, a, b, normalised=not solve.is_soft(reach)))
     ground = costs.resolve(cost)
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
+    starts = starts if starts is not None and _fit(starts, left, right) else None
 
-    def divergence(left: Measure, right: Measure, *given: Tensor) -> Tensor:
+    def divergence(left: Measure, right: Measure, *given: Tensor) -> tuple[Tensor, Potentials]:
         across = between(left.points, right.points, ground, backend)
         temperature = given[0] if given else eps
         strength = solve.required_temperature(temperature, blur, across, left.weights, right.weights)
@@ -165,9 +193,21 @@ def sinkhorn_divergence(
             return LinearProblem(geometry, one.weights, other.weights, strength, soft, symmetric)
 
         sides = problem(left, right), problem(left, left), problem(right, right)
-        return debiased(*sides, solver, "sinkhorn_divergence")
+        return debiased(*sides, solver, "sinkhorn_divergence", starts)
 
-    return in_one_step(divergence, left, right, *_at(eps, left), cost=ground)
+    if _checks.differentiated_otherwise():
+        value = in_one_step(lambda *inputs: divergence(*inputs)[0], left, right, *_at(eps, left), cost=ground)
+        return value, None
+    return divergence(left, right)
+
+
+def _fit(starts: Potentials, x: Measure, y: Measure) -> bool:
+    """Whether potentials are finite, and of as many points, of one batch shape, and on the device of the measures."""
+    shapes = y.weights.shape, x.weights.shape, y.weights.shape
+    return all(
+        g.shape == shape and g.device == x.points.device and bool(torch.isfinite(g).all())
+        for g, shape in zip(starts, shapes, strict=True)
+    )
 
 
 def _at(eps: Any, measure: Measure) -> tuple[Tensor, ...]:
