@@ -49,6 +49,7 @@ class Solution:
         status: how the solver ended; the worst of a batch.
         n_iter: iterations, the most that an element of the batch took.
         marginal_error: (...) L1 distance of the plan's marginals from those promised, relative to the mass.
+        method: how they were found, and why so.
     """
 
     f: Tensor
@@ -56,6 +57,7 @@ class Solution:
     status: Status
     n_iter: int
     marginal_error: Tensor
+    method: str = "accelerated alternation, as it does not run whole in cache"
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,17 @@ class Sinkhorn:
         n_iter = int(begun.iterations.max())
         left = ~(begun.error <= self.promised(problem.a.dtype))
         if not bool(left.any()):
-            return Solution(begun.f, begun.g, Status.CONVERGED, n_iter, begun.error)
+            return Solution(
+                begun.f, begun.g, Status.CONVERGED, n_iter, begun.error, "alternation in cache, where it fits"
+            )
         # Plain steps that lead nowhere soon leave the quick directions at rest, which is a worse start than the first.
         others = problem.selected(left)
         again = _start(others, hottest[left]) if start is None else start[left]
         rest = self._accelerated(others, scale[left], again, int(begun.iterations[left].max()))
         f, g, error = begun.f.clone(), begun.g.clone(), begun.error.clone()
         f[left], g[left], error[left] = rest.f, rest.g, rest.marginal_error
-        return Solution(f, g, rest.status, max(n_iter, rest.n_iter), error)
+        method = "alternation in cache, then accelerated, as it converges slowly"
+        return Solution(f, g, rest.status, max(n_iter, rest.n_iter), error, method)
 
     def _contained(self, problem: LinearProblem, hottest: Tensor, start: Tensor | None) -> Alternated | None:
         """Annealing and plain alternation in one call, where problems fit in cache; who converges slowly is left over."""

@@ -157,11 +157,15 @@ def solve_entropic(
         problem = problem.double()
     _check_resolved(problem)
     problem = coarse.arranged(problem)
-    solution = solver.solve(problem, coarse.guess(problem, solver) if init is None else init)
+    start = coarse.guess(problem, solver) if init is None else init
+    solution = solver.solve(problem, start)
     if problem.a.dtype != torch.float64 and solution.status is Status.PRECISION and problem.a.device.type != "mps":
         problem = problem.double()
         solution = solver.solve(problem, solution.g)
     value = dual_value(problem, solution.f, solution.g).to(dtype)
+    begun = "; started on coarse clouds, as these are large" if init is None else "; started from init"
+    wide = "; in float64, as float32 would show in the marginals" if problem.a.dtype != dtype else ""
+    solution = replace(solution, method=f"{solution.method}{begun if start is not None else ''}{wide}")
     return _checks.check_held(value, "costs"), solution, problem
 
 
@@ -353,12 +357,13 @@ def _start(init: OTResult, b: Tensor) -> Tensor:
 def _exact(geometry: Geometry, a: Tensor, b: Tensor) -> ExactResult:
     problem = LinearProblem(geometry, a, b, a.new_zeros(geometry.batch))
     value, plan, status, error = exact.solve(problem)
-    return ExactResult(value, status, 0, error, problem, plan)
+    return ExactResult(value, status, 0, error, problem, plan.method, plan)
 
 
 def _result(problem: LinearProblem, value: Tensor, solution: Solution) -> EntropicResult:
     error = solution.marginal_error.to(value.dtype)
-    return EntropicResult(value, solution.status, solution.n_iter, error, problem, (solution.f, solution.g))
+    potentials = solution.f, solution.g
+    return EntropicResult(value, solution.status, solution.n_iter, error, problem, solution.method, potentials)
 
 
 def _to_accuracy(
