@@ -6,6 +6,7 @@ Checks that look at values (finite, non-negative) are skipped while `torch.compi
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from howfar._errors import DomainError, ShapeError, complaint, unknown_name
+from howfar._errors import DerivativeUnavailable, DomainError, ShapeError, complaint, unknown_name
 
 T = TypeVar("T")
 
@@ -114,6 +115,25 @@ def transformed() -> bool:
     )
 
 
+def differentiated_otherwise() -> bool:
+    """Whether `torch.func` transforms, or forward derivatives are carried: a graph of the house's own is not seen then."""
+    return not compiling() and (
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
+def refuse_transforms(asked: str, instead: str = "") -> None:
+    """Raise inside of `torch.func`, where an iteration that its numbers tell to stop cannot run."""
+    if compiling() or not torch._C._are_functorch_transforms_active():
+        return
+    transform = torch._C._functorch.peek_interpreter_stack().key().name.lower()
+    error = DomainError if transform == "vmap" else DerivativeUnavailable
+    expected = "a call outside of torch.func, as its iterations look at their numbers"
+    fix = "Pass a batch (..., n, d) in place of vmap, and use torch.autograd.grad for derivatives"
+    fix += f"; torch.func takes {instead}." if instead else "."
+    raise error(complaint(asked, expected, f"one inside of {transform}", fix))
+
+
 def unseen(tensor: Tensor) -> bool:
     """Whether the values of this tensor cannot be looked at: it is traced, mapped over, or without values of its own."""
     return compiling() or tensor.is_meta or (torch._C._are_functorch_transforms_active() and _mapped(tensor))
@@ -177,6 +197,79 @@ def check_finite(tensor: Tensor, name: str, fix: str = "Remove or fill such rows
     if unseen(tensor) or is_finite(tensor):
         return
     raise DomainError(complaint(name, "finite numbers", _first(~torch.isfinite(tensor), tensor, name), fix))
+
+
+def check_distances(x: Tensor, y: Tensor, power: float) -> None:
+    """Raise unless the coordinates are finite and their distances to this power are, in the dtype that computes them."""
+    if unseen(x) or unseen(y):
+        return
+    most = _safe_norm(x.dtype, power)
+    # One pass tells both: a norm below the bound has finite coordinates, and no distance is above twice the norms.
+    if not (_norm(x) <= most and _norm(y) <= most):
+        check_finite(x, "x")
+        check_finite(y, "y")
+        if power:
+            check_extent(x, y, power, least=0.0)
+
+
+def check_vanishing(x: Tensor, y: Tensor, power: float) -> None:
+    """Raise where different points are so near that this power of their distances has lost its digits to underflow."""
+    if power and is_minute(x) and is_minute(y):
+        check_extent(x, y, power)
+
+
+def is_minute(tensor: Tensor) -> bool:
+    """Whether numbers are so small that their differences, if not zero, may have squares without all their digits."""
+    return not unseen(tensor) and _norm(tensor) < _safe_distance(tensor.dtype) / torch.finfo(_held_in(tensor.dtype)).eps
+
+
+def is_huge(tensor: Tensor) -> bool:
+    """Whether numbers are so large that the squares of their differences may overflow."""
+    return not unseen(tensor) and not _norm(tensor) <= _safe_norm(tensor.dtype, 2.0)
+
+
+def _norm(tensor: Tensor) -> float:
+    seen = tensor.detach() if tensor.requires_grad else tensor
+    return float(torch.linalg.vector_norm(seen.float() if seen.dtype.itemsize < 4 else seen).item())
+
+
+@functools.cache
+def _safe_norm(dtype: torch.dtype, power: float) -> float:
+    return _most(dtype) ** (1 / power) / 4 if power else 0.0
+
+
+def _held_in(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _most(dtype: torch.dtype) -> float:
+    return torch.finfo(_held_in(dtype)).max
+
+
+def _safe_distance(dtype: torch.dtype) -> float:
+    """From here on the square of a distance has all its digits."""
+    return float(torch.finfo(_held_in(dtype)).tiny ** 0.5 * 2**12)
+
+
+def check_extent(x: Tensor, y: Tensor, power: float = 2.0, *, least: float | None = None) -> None:
+    """Raise where this power of the distances between finite points overflows, or loses digits to underflow."""
+    if unseen(x) or unseen(y):
+        return
+    top, bottom = (
+        torch.maximum(x.detach().amax(-2), y.detach().amax(-2)),
+        torch.minimum(x.amin(-2), y.amin(-2)).detach(),
+    )
+    # Halves, as the difference of the two largest numbers would overflow.
+    sizes = (0.5 * top - 0.5 * bottom).amax(-1)
+    low, high = (2 * size.item() for size in torch.aminmax(torch.where(sizes > 0, sizes, sizes.amax())))
+    most = _most(x.dtype) ** (1 / power) / x.shape[-1] ** 0.5
+    least = _safe_distance(x.dtype) ** (2 / power) if least is None else least
+    if 0 < low < least or high > most:
+        dtype = _held_in(x.dtype)
+        what = {1.0: "distances", 2.0: "squared distances"}.get(power, f"distances to the power {power:g}")
+        fix = "Rescale the points." if dtype is torch.float64 else "Rescale the points, or pass float64."
+        size, way = (high, "an overflow") if high > most else (low, "an underflow")
+        raise DomainError(complaint("x", f"points whose {what} {dtype} holds", f"{way} at a size of {size:.2g}", fix))
 
 
 def check_held(value: Tensor, unit: str = "distances") -> Tensor:

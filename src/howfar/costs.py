@@ -83,6 +83,11 @@ class Cost:
         """The degree of homogeneity."""
         return 1.0
 
+    @property
+    def highest_power(self) -> float:
+        """Of a distance, among what is formed on the way to the cost; 0 where that is not known."""
+        return 2.0
+
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """C[..., i, j] = c(x_i, y_j): (..., n, d), (..., m, d) -> (..., n, m)."""
         raise NotImplementedError
@@ -147,6 +152,11 @@ class CityBlock(Cost):
 
     name: ClassVar[str] = "cityblock"
 
+    @property
+    def highest_power(self) -> float:
+        """1."""
+        return 1.0
+
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """sum_k |x_ik - y_jk|."""
         return _over_features(x, y, torch.abs)
@@ -172,6 +182,11 @@ class Minkowski(Cost):
     def __post_init__(self) -> None:
         """Refuse p < 1, which is no distance."""
         object.__setattr__(self, "p", _checks.check_number(self.p, "p", least=1.0))
+
+    @property
+    def highest_power(self) -> float:
+        """1, as the differences are scaled by the largest."""
+        return 1.0
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """The p-norm of the differences; scaled by the largest, so that no power overflows."""
@@ -259,6 +274,11 @@ class Power(Cost):
         """The exponent times the degree of the base."""
         return None if self.base.degree is None else self.exponent * self.base.degree
 
+    @property
+    def highest_power(self) -> float:
+        """That of the base, or the degree."""
+        return max(self.base.highest_power, self.degree or 0.0)
+
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """The power of the base cost."""
         if isinstance(self.base, Euclidean):
@@ -293,6 +313,11 @@ class Custom(Cost):
     def swapped(self) -> Custom:
         """The function with its arguments exchanged: a callable need not be symmetric."""
         return Custom(lambda y, x: self.function(x, y).mT)
+
+    @property
+    def highest_power(self) -> float:
+        """Unknown."""
+        return 0.0
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """The function on every pair of clouds of the batch."""

@@ -40,9 +40,9 @@ _BASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def _bandwidth(value: float | Tensor, name: str) -> float | Tensor:
-    if isinstance(value, Tensor) and value.ndim:
+    if isinstance(value, Tensor) and (value.ndim or _checks.unseen(value)):
         _checks.check_finite(value, name, "Pass finite bandwidths.")
-        if not _checks.compiling() and bool((value <= 0).any()):
+        if not _checks.unseen(value) and bool((value <= 0).any()):
             raise DomainError(complaint(name, "bandwidths > 0", f"{value.min().item():g}", f"Pass a larger {name}."))
         return value.detach()[..., None, None]
     return _checks.check_positive(value, name)
@@ -71,6 +71,11 @@ class Kernel:
     def held(self, features: int) -> int:
         """About how many numbers the graph of `matrix` holds for each pair: what a streamed derivative cuts its blocks by."""
         return CityBlock().held(features) if self.base == "cityblock" else held_by_squares(features)
+
+    @property
+    def highest_power(self) -> float:
+        """Of a distance, among what is formed on the way to the kernel."""
+        return 1.0 if self.base == "cityblock" else 2.0
 
     def __add__(self, other: Kernel) -> Sum:
         """The sum of two kernels."""
@@ -267,6 +272,11 @@ class Sum(Kernel):
         """Refuse an empty sum."""
         object.__setattr__(self, "kernels", _several(self.kernels, "Sum"))
 
+    @property
+    def highest_power(self) -> float:
+        """The highest of theirs."""
+        return max(kernel.highest_power for kernel in self.kernels)
+
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """The sum of the kernel matrices."""
         return _total(self, _bases(_terms(self), x, y), x.shape[-1])
@@ -300,6 +310,11 @@ class Stack:
     def __post_init__(self) -> None:
         """Refuse an empty stack."""
         object.__setattr__(self, "kernels", _several(self.kernels, "Stack"))
+
+    @property
+    def highest_power(self) -> float:
+        """The highest of theirs."""
+        return max(kernel.highest_power for kernel in self.kernels)
 
     def matrix(self, x: Tensor, y: Tensor) -> Tensor:
         """All kernel matrices: (..., n, d), (..., m, d) -> (..., K, n, m)."""

@@ -99,7 +99,7 @@ def stepped(problem: LinearProblem, start: Tensor, iterations: Tensor) -> tuple[
     return f, g, error
 
 
-def same(drawn: Drawn, dtype: torch.dtype) -> None:
+def same(drawn: Drawn, dtype: torch.dtype) -> Alternated | None:
     """Against the steps in float64, to the rounding of the cost in the dtype, which the temperature divides."""
     narrow = drawn.problem(dtype)
     problem = drawn.problem(torch.float64)
@@ -110,13 +110,14 @@ def same(drawn: Drawn, dtype: torch.dtype) -> None:
         assert not drawn.annealed
         assert drawn.empty
         assert drawn.sharpness > 20
-        return
+        return None
     f, g, error = stepped(problem, drawn.start(narrow).double(), found.iterations)
     rounding = torch.finfo(dtype).eps * (drawn.d**0.5 + 12 + drawn.count)
     scale = float(problem.scale.amax()) + float(problem.eps.amax())
     assert (found.f - f).abs().max() <= 2 * rounding * scale
     assert (found.g - g).abs().max() <= 2 * rounding * scale
     assert bool(((found.error - error).abs() <= 8 * rounding * (1 + drawn.sharpness)).all())
+    return found
 
 
 problems = st.builds(
@@ -162,7 +163,9 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.mark.parametrize("reach", [None, 0.5])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_on_every_instruction_set(dtype: torch.dtype, reach: float | None, symmetric: bool) -> None:
-    same(Drawn(batch=(2,), n=67, m=67, empty=0.2, reach=reach, symmetric=symmetric, sharpness=40), dtype)
+    found = same(Drawn(batch=(2,), n=67, m=67, empty=0.2, reach=reach, symmetric=symmetric, sharpness=40), dtype)
+    assert found is not None
+    assert found.iterations.tolist() == [10, 10]
 
 
 def test_each_problem_stops_by_itself_and_at_the_error_it_states() -> None:
@@ -199,14 +202,27 @@ def test_the_bits_depend_neither_on_threads_nor_on_pieces(monkeypatch: pytest.Mo
     assert torch.equal(alternated(problem, problem.scale, 50).f, whole.f)
 
 
-@pytest.mark.parametrize("weight", [1e-30, 1e-38])
-def test_what_leaves_the_range_of_the_kernel_goes_by_the_steps(weight: float) -> None:
+@pytest.mark.parametrize("weight", [0.0, 1e-30, 1e-38])
+def test_what_leaves_the_range_of_the_kernel_goes_by_the_steps(weight: float, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = torch.rand(20, 2), torch.rand(30, 2)
     a = torch.full((20,), weight)
     a[7] = 1.0
-    r = howfar.transport(x, y, a=a, eps=0.05)
+    former = howfar.transport(x, y, a=a, eps=100.0)
+    # Far from those of so low a temperature.
+    start = replace(former, solution=(torch.zeros(20), torch.zeros(30)))
+    declined: list[bool] = []
+    alternate = PointCloud.alternate
+
+    def spy(self: PointCloud, task: Weighing) -> Alternated | None:
+        found = alternate(self, task)
+        declined.append(found is None)
+        return found
+
+    monkeypatch.setattr(PointCloud, "alternate", spy)
+    r = howfar.transport(x, y, a=a, eps=0.005, init=start)
+    assert declined == [True]
     assert r.converged
-    truth = howfar.transport(x.double(), y.double(), a=a.double(), eps=0.05, backend="reference")
+    truth = howfar.transport(x.double(), y.double(), a=a.double(), eps=0.005, backend="reference")
     torch.testing.assert_close(r.value.double(), truth.value, rtol=1e-5, atol=0)
 
 

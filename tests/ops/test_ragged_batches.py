@@ -90,18 +90,19 @@ def test_nearest(dtype: torch.dtype, backend: str) -> None:
 
 def test_float32_and_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y, h = problems(torch.float32, 3)
-    one = lambda _, x, y, h: ops.softmin(x, y, h, eps=0.5, backend="reference")
-    got = ops.softmin(x, y, h, eps=0.5, offsets=offsets())
+    eps = torch.linspace(0.3, 1.0, len(SIZES))
+    one = lambda b, x, y, h: ops.softmin(x, y, h, eps=eps[b].double(), backend="reference")
+    got = ops.softmin(x, y, h, eps=eps, offsets=offsets())
     torch.testing.assert_close(got.double(), looped(one, x.double(), y.double(), h.double()), rtol=1e-5, atol=1e-6)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        assert torch.equal(ops.softmin(x, y, h, eps=0.5, offsets=offsets()), got)
+        assert torch.equal(ops.softmin(x, y, h, eps=eps, offsets=offsets()), got)
     finally:
         torch.set_num_threads(before)
     # As if each problem took longer than a call may.
     monkeypatch.setattr(compiled, "_SECONDS", 1e-9)
-    assert torch.equal(ops.softmin(x, y, h, eps=0.5, offsets=offsets()), got)
+    assert torch.equal(ops.softmin(x, y, h, eps=eps, offsets=offsets()), got)
 
 
 WRONG: dict[str, tuple[Any, type[HowfarError], str]] = {

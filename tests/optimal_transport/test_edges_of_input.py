@@ -39,7 +39,7 @@ FAR = {torch.float32: 1e30, torch.float64: 1e200}
 @pytest.mark.parametrize("dtype", FAR)
 def test_an_overflow_is_an_error_or_does_not_happen(name, dtype):
     x, y = torch.randn(5, 2, dtype=dtype) * FAR[dtype], torch.randn(4, 2, dtype=dtype) * FAR[dtype]
-    if name in ("line", "sliced", "wasserstein"):
+    if name in ("line", "sliced", "wasserstein") or (name == "gaussian" and dtype == torch.float32):
         unit = DISTANCES[name](x / FAR[dtype], y / FAR[dtype])
         assert_close(DISTANCES[name](x, y) / FAR[dtype], unit, rtol=1e-5, atol=0)
     else:

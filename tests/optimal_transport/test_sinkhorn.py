@@ -14,6 +14,7 @@ from howfar.geometry import PointCloud
 from howfar.optimal_transport import LinearProblem, Sinkhorn, Status
 from howfar.optimal_transport.dual import dual_value
 from howfar.optimal_transport.marginals import HARD, Marginal
+from howfar.optimal_transport.sinkhorn import warn_unless_converged
 
 D = torch.float64
 
@@ -49,10 +50,57 @@ def test_what_did_not_converge_says_so_with_the_figure_and_the_remedy():
 
 def test_rounding_is_told_from_slowness():
     x, y = clouds()
-    with pytest.warns(howfar.NotConverged, match="rounding of float64"):
+    with pytest.warns(howfar.NotConverged, match="stopped falling at the rounding of the potentials"):
         r = howfar.transport(x, y, eps=1e-4, tol=1e-17, max_iter=20_000)
     assert r.status is Status.PRECISION
     assert r.marginal_error < 1e-10
+
+
+def test_the_remedy_is_one_that_helps():
+    """More iterations are advised where they suffice, and not where the error rests or lies above what rounding leaves."""
+    x, y = clouds()
+    hurried = {"eps": 1e-2, "max_iter": 30}
+    with pytest.warns(howfar.NotConverged, match=r"Raise max_iter, or eps"):
+        assert howfar.transport(x, y, **hurried).status is Status.MAX_ITER
+    assert howfar.transport(x, y, **(hurried | {"max_iter": 300})).converged
+    with pytest.warns(howfar.NotConverged, match=r"at rest.* Raise eps, or use exact transport; max_iter helps only"):
+        r = howfar.transport(x, y, eps=1e-7, max_iter=600)
+    assert r.status is Status.SLOW
+    assert r.marginal_error > 1e-3
+    with pytest.warns(howfar.NotConverged, match=r"below the rounding.* Accept a larger tol, or raise eps; more iter"):
+        r = howfar.transport(x, y, eps=1e-3, tol=1e-16, max_iter=200)
+    assert r.status is Status.UNREACHABLE
+
+
+def test_float64_is_advised_where_only_the_rounding_of_float32_is_in_the_way():
+    """A device without float64 keeps such a problem in float32."""
+    x, y = (cloud.float() for cloud in clouds())
+    a, b = x.new_full((len(x),), 1 / len(x)), y.new_full((len(y),), 1 / len(y))
+    problem = LinearProblem(PointCloud(x, y), a, b, x.new_tensor(0.01))
+    solution = Sinkhorn(tol=1e-10, max_iter=5000).solve(problem)
+    assert solution.status is Status.PRECISION
+    with pytest.warns(howfar.NotConverged, match=r"rounding of the potentials.* Or pass float64 points"):
+        warn_unless_converged(solution, "a problem")
+    x, y = x.double(), y.double()
+    assert howfar.transport(x, y, eps=0.01, tol=1e-10, max_iter=5000).converged
+
+
+def test_the_rounding_of_float32_weights_is_no_difference_of_masses():
+    x, y = (cloud.float() for cloud in clouds())
+    a = torch.rand(60)
+    for weights in ({}, {"a": a / a.sum()}):
+        assert howfar.transport(x, y, eps=0.05, tol=1e-10, **weights).converged
+
+
+def test_masses_that_differ_are_told_from_slowness():
+    """Weights that sum to one to four digits pass; a plan of both does not exist to more than these."""
+    x, y = clouds(3, 4)
+    a, b = [0.33335, 0.33335, 0.33335], [0.25, 0.25, 0.25, 0.25]
+    with pytest.warns(howfar.NotConverged, match=r"masses of a and b differ by more than tol.* Divide each by its sum"):
+        r = howfar.transport(x, y, a=a, b=b, eps=0.05)
+    assert r.status is Status.MASSES
+    assert r.marginal_error == pytest.approx(5e-5, rel=1e-3)
+    assert howfar.transport(x, y, a=a, b=b, eps=0.05, tol=1e-4).converged
 
 
 @pytest.mark.parametrize("eps", [1e-2, 3e-4])

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from howfar._progress import silence
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -89,7 +91,8 @@ def progress(description: str) -> Iterator[Callable[[float], None]]:
     timer.daemon = True
     timer.start()
     try:
-        yield lambda share: bar.update(task, completed=share)
+        with silence():
+            yield lambda share: bar.update(task, completed=share)
     finally:
         timer.cancel()
         timer.join()

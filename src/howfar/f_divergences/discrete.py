@@ -47,7 +47,7 @@ def compare(p: Any, q: Any, reduce: Callable[[Ratio], Tensor], *, from_logits: b
 
 def check_probabilities(p: Tensor, name: str) -> None:
     """Finite, non-negative, each row with sum one."""
-    if _checks.compiling():
+    if _checks.unseen(p):
         return
     _checks.check_finite(p, name)
     if bool((p < 0).any()):
@@ -66,7 +66,7 @@ def check_probabilities(p: Tensor, name: str) -> None:
 
 def check_logits(p: Tensor, name: str) -> None:
     """No NaN, no positive infinity, in each row at least one finite entry."""
-    if _checks.compiling():
+    if _checks.unseen(p):
         return
     bad = torch.isnan(p) | (p == math.inf)
     if bool(bad.any()):

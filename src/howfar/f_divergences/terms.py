@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from howfar._autograd import refuse_nested_forward
+
 _SERIES_RADIUS = 0.5
 _SERIES_DEGREE = {torch.float64: 16, torch.float32: 9}
 """At half a unit, the first dropped term is below a hundredth of the last digit."""
@@ -48,6 +50,7 @@ class _Analytic(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        refuse_nested_forward("f-divergence")
         (x,) = ctx.saved_tensors
         out: Tensor = tangent * ctx.derivative(x)
         return out

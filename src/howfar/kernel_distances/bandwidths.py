@@ -112,14 +112,26 @@ def median_distance(
     points = points.detach()
     clouds = points.reshape(-1, *points.shape[-2:])
     if weights is None:
-        medians = [middle(torch.pdist(_thinned(cloud))) for cloud in clouds]
+        medians = [middle(_distances(_thinned(cloud))) for cloud in clouds]
     else:
+        if _checks.unseen(points) or _checks.unseen(weights):
+            fix = "Pass a number, or the batch itself, (..., n, d)."
+            raise DomainError(complaint("bandwidth", "a number, for weights inside of vmap", "'median'", fix))
         counts = weights.detach().expand(points.shape[:-1]).reshape(clouds.shape[:-1])
         medians = [
             _weighted_middle(_thinned(cloud[w > 0]), _thinned(w[w > 0]))
             for cloud, w in zip(clouds, counts, strict=True)
         ]
     return torch.stack(medians).reshape(points.shape[:-2])
+
+
+def _distances(cloud: Tensor) -> Tensor:
+    """(P,) those of all pairs i < j."""
+    if not _checks.unseen(cloud):
+        return torch.pdist(cloud)
+    rows, columns = torch.triu_indices(len(cloud), len(cloud), 1, device=cloud.device)
+    # `torch.func.vmap` has a rule for cdist, and maps pdist element by element, with a warning.
+    return torch.cdist(cloud, cloud, compute_mode="donot_use_mm_for_euclid_dist")[rows, columns]
 
 
 def _thinned(rows: Tensor) -> Tensor:

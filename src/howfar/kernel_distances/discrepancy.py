@@ -74,6 +74,7 @@ def mmd2(
             complaint("block_size", f"nothing with estimator={estimator!r}", repr(block_size), "Leave it out.")
         )
     p, q = measures(x, y, a, b)
+    pairs.check_scale(p, q, kernel)
     resolved = bandwidths.resolve(kernel, bandwidth, pairs.at_least_float32(p), pairs.at_least_float32(q))
     if estimator == "linear":
         return _linear(p, q, resolved, generator)
@@ -147,6 +148,7 @@ def witness(
         tensor([ 0.4944,  0.2356, -0.4944])
     """
     p, q = measures(x, y, a, b)
+    pairs.check_scale(p, q, kernel)
     points = _checks.check_points(z, "z")
     _checks.check_same_space(p.points, points, "x", "z")
     resolved = bandwidths.resolve(kernel, bandwidth, pairs.at_least_float32(p), pairs.at_least_float32(q))

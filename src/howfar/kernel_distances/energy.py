@@ -10,7 +10,7 @@ from torch import Tensor
 from howfar import _checks
 from howfar.kernel_distances import pairs
 from howfar.kernels import Energy
-from howfar.measure import Measure, measures
+from howfar.measure import Measure, in_their_unit, measures
 
 
 def energy_distance(
@@ -56,6 +56,11 @@ def energy_distance(
     unbiased = estimator == "unbiased"
     if backend == "auto" and p.d == 1 and kernel.exponent == 1:
         return _on_the_line(p, q, unbiased=unbiased)
+    if all(_checks.is_minute(m.points) for m in (p, q)) or any(_checks.is_huge(m.points) for m in (p, q)):
+        dtype = p.points.dtype
+        p, q, unit = in_their_unit(pairs.at_least_float32(p), pairs.at_least_float32(q), kernel.exponent)
+        value = pairs.discrepancy(p, q, kernel, unbiased=unbiased, backend=backend)
+        return _checks.check_held((unit**kernel.exponent * value).to(dtype))
     return pairs.discrepancy(p, q, kernel, unbiased=unbiased, backend=backend)
 
 

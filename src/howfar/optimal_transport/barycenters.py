@@ -102,6 +102,7 @@ def barycenter(
         tensor([[2., 2.],
                 [3., 2.]])
     """
+    _checks.refuse_transforms("barycenter")
     sides, share = weighted_clouds(clouds, weights, a)
     max_iter = _checks.check_count(max_iter, "max_iter")
     dtype = torch.promote_types(sides[0].points.dtype, torch.float32)

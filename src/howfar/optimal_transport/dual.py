@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from howfar._autograd import ReverseMode
 from howfar.optimal_transport import implicit
 from howfar.optimal_transport.problem import LinearProblem
 
@@ -28,7 +29,7 @@ def dual_value(problem: LinearProblem, f: Tensor, g: Tensor, known: Tensor | Non
     return value
 
 
-class _Dual(torch.autograd.Function):
+class _Dual(ReverseMode):
     @staticmethod
     def forward(
         ctx: Any, problem: LinearProblem, f: Tensor, g: Tensor, known: Tensor | None, *inputs: Tensor

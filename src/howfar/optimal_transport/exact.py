@@ -28,7 +28,7 @@ from howfar._progress import Progress
 from howfar.geometry.protocol import Side
 from howfar.optimal_transport import certificate, dense_simplex
 from howfar.optimal_transport.network_simplex import NetworkSimplex
-from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.problem import LinearProblem, check_digits
 from howfar.optimal_transport.sinkhorn import Sinkhorn
 from howfar.optimal_transport.status import Status
 
@@ -67,12 +67,14 @@ class SparsePlan:
         g: (..., m) in units of the cost.
         entries: for each batch element, flattened: row indices (K,), column indices (K,), masses (K,).
         bounds: (lower, upper), each (...), in float64: what the duals prove and what the plan pays, moved apart by rounding.
+        method: how it was found, and why so.
     """
 
     f: Tensor = field(default_factory=lambda: torch.empty(0))
     g: Tensor = field(default_factory=lambda: torch.empty(0))
     entries: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
     bounds: tuple[Tensor, Tensor] = field(default_factory=lambda: (torch.empty(0), torch.empty(0)))
+    method: str = ""
 
     def dense(self) -> Tensor:
         """(..., n, m)."""
@@ -106,7 +108,7 @@ def solve(problem: LinearProblem) -> tuple[Tensor, SparsePlan, Status, Tensor]:
     f = torch.stack([s.f for s in solved]).reshape(*batch, -1)
     g = torch.stack([s.g for s in solved]).reshape(*batch, -1)
     lower, upper = (torch.stack(ends).reshape(batch) for ends in zip(*(s.bounds for s in solved), strict=True))
-    plan = SparsePlan(f, g, tuple(s.entry for s in solved), (lower, upper))
+    plan = SparsePlan(f, g, tuple(s.entry for s in solved), (lower, upper), _method(problem))
     values = torch.stack([_paid(p, s.entry) for p, s in zip(flat, solved, strict=True)]).reshape(batch)
     value = values + ((problem.a - problem.a.detach()) * plan.f).sum(-1)
     value = value + ((problem.b - problem.b.detach()) * plan.g).sum(-1)
@@ -121,6 +123,20 @@ def solve(problem: LinearProblem) -> tuple[Tensor, SparsePlan, Status, Tensor]:
             NotConverged,
         )
     return value, plan, status, error / problem.a.detach().sum(-1)
+
+
+def _method(problem: LinearProblem) -> str:
+    missing = _native.why_unavailable()
+    if missing is not None:
+        return f"POT's network simplex on the matrix, as the compiled one is not here: {missing}"
+    if _is_small(problem):
+        return "network simplex on all pairs, as they are few"
+    return "network simplex on a shortlist of pairs, and pricing of all, as they are many"
+
+
+def _is_small(problem: LinearProblem) -> bool:
+    n, m = problem.geometry.shape
+    return n * m <= _ALL_ARCS
 
 
 @dataclass(frozen=True)
@@ -155,6 +171,7 @@ def _one(problem: LinearProblem, progress: Progress) -> _Solved:
     if not bool(torch.isfinite(scale)):
         expected = f"costs that {scale.dtype} holds"
         raise DomainError(complaint("cost", expected, "an overflow", "Rescale the points, or pass float64."))
+    check_digits(problem.geometry)
     problem = problem.rebuilt(*(t.cpu().double() for t in problem.differentiable()))
     if _native.why_unavailable() is None:
         f, g, entry, optimal = _by_pricing(problem, progress)
@@ -171,7 +188,7 @@ def _by_pricing(
     geometry = problem.geometry
     n, m = geometry.shape
     supply, demand, unit = _integers(problem.a, problem.b)
-    everything = n * m <= _ALL_ARCS
+    everything = _is_small(problem)
     f, g = torch.zeros_like(problem.a), torch.zeros_like(problem.b)
     # Where an optimum may pay far less than the guide's duals are large, as with a high power, they would cost its digits.
     least = (problem.a * _transformed(problem, g, 1, "x")[0].squeeze(-1)).sum().abs()

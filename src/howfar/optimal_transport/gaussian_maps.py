@@ -115,6 +115,8 @@ def gaussian_barycenter(
     correction = _checks.check_count(correction, "correction", least=0)
     tol, max_iter = _checks.check_positive(tol, "tol"), _checks.check_count(max_iter, "max_iter")
     sides, share = weighted_clouds(clouds, weights, a)
+    if any(_checks.unseen(side.points) for side in sides):
+        _checks.refuse_transforms("gaussian_barycenter")
     fits = [_fit(side, correction, f"clouds[{i}]") for i, side in enumerate(sides)]
     dtype = torch.promote_types(sides[0].points.dtype, torch.float32)
     share = share.to(fits[0].mean)

@@ -12,6 +12,7 @@ from howfar._autograd import first_order
 from howfar._errors import ShapeError, complaint
 from howfar.costs import safe_power
 from howfar.measure import Measure, centred, measures
+from howfar.optimal_transport.one_step import in_one_step
 
 
 def gaussian_wasserstein(x: Any, y: Any, *, a: Any = None, b: Any = None, correction: int = 0) -> Tensor:  # (...)
@@ -25,7 +26,9 @@ def gaussian_wasserstein(x: Any, y: Any, *, a: Any = None, b: Any = None, correc
         >>> howfar.gaussian_wasserstein(x, 3 * x)
         tensor(2.8284)
     """
-    return safe_power(frechet_distance(x, y, a=a, b=b, correction=correction), 0.5)
+    left, right, dtype = _checked(x, y, a, b, correction)
+    root = in_one_step(lambda x, y: safe_power(_squared(x, y, correction), 0.5), left, right)
+    return _checks.check_held(root.to(dtype))
 
 
 def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction: int = 0) -> Tensor:  # (...)
@@ -48,8 +51,16 @@ def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction
         >>> howfar.frechet_distance(x, x + 3)
         tensor(9.)
     """
+    left, right, dtype = _checked(x, y, a, b, correction)
+    square = in_one_step(lambda x, y: _squared(x, y, correction), left, right)
+    return _checks.check_held(square.to(dtype), "squares")
+
+
+def _checked(x: Any, y: Any, a: Any, b: Any, correction: int) -> tuple[Measure, Measure, torch.dtype]:
+    """Both measures in float64 where the device has it, and the dtype in which they came."""
     correction = _checks.check_count(correction, "correction", least=0)
-    left, right = centred(*measures(x, y, a, b))
+    given = measures(x, y, a, b)
+    left, right = centred(*map(_wide, given))
     for measure, name in ((left, "x"), (right, "y")):
         fewest = int(measure.counts().min())
         if fewest <= correction:
@@ -61,13 +72,15 @@ def frechet_distance(x: Any, y: Any, *, a: Any = None, b: Any = None, correction
                     "Use correction=0.",
                 )
             )
-    dtype = left.points.dtype
-    left, right = _wide(left), _wide(right)
+    return left, right, given[0].points.dtype
+
+
+def _squared(left: Measure, right: Measure, correction: int) -> Tensor:
     means = (left.mean() - right.mean()).square().sum(-1)
     spreads = _spread(left, correction), _spread(right, correction)
     for moment in (means, *(s.square().sum((-2, -1)) for s in spreads)):
         _checks.check_held(moment.detach(), "squares")
-    return _checks.check_held((means + first_order("the Bures distance", _bures, *spreads)).to(dtype), "squares")
+    return means + first_order("the Bures distance", _bures, *spreads)
 
 
 def _wide(measure: Measure) -> Measure:

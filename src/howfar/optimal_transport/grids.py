@@ -71,6 +71,7 @@ def transport_grid(
         >>> howfar.transport_grid(a, b, eps=0.1).value
         tensor(25.)
     """
+    _checks.refuse_transforms("transport_grid")
     geometry, left, right = _on_grid(a, b, dims, spacing, cost, backend, normalised=not solve.is_soft(reach))
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
     soft = solve.marginals(reach, penalty, geometry)
@@ -103,12 +104,13 @@ def sinkhorn_divergence_grid(
         >>> howfar.sinkhorn_divergence_grid(a, b, blur=1.0)
         tensor(25.)
     """
+    _checks.refuse_transforms("sinkhorn_divergence_grid")
     geometry, left, right = _on_grid(a, b, dims, spacing, cost, backend, normalised=not solve.is_soft(reach))
     strength = solve.required_temperature(eps, blur, geometry, left, right)
     soft = solve.alike(solve.marginals(reach, penalty, geometry))
     across = LinearProblem(geometry, left, right, strength, soft)
     x, y = (LinearProblem(geometry, w, w, strength, soft, symmetric=True) for w in (left, right))
-    return debiased(across, x, y, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence_grid")
+    return debiased(across, x, y, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence_grid")[0]
 
 
 def _on_grid(

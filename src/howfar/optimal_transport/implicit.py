@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from howfar._autograd import no_further_derivative
+from howfar._autograd import ReverseMode, no_further_derivative
 from howfar.optimal_transport.problem import LinearProblem
 
 _MOST_STEPS = 500
@@ -48,7 +48,7 @@ def with_floor(problem: LinearProblem) -> LinearProblem:
     return problem.rebuilt(torch.where(a == 0, a + floor, a), torch.where(b == 0, b + floor, b), *others)
 
 
-class _FixedPoint(torch.autograd.Function):
+class _FixedPoint(ReverseMode):
     """g, a function of the inputs."""
 
     @staticmethod
@@ -75,7 +75,7 @@ class _FixedPoint(torch.autograd.Function):
         return (None, None, *(next(grads) if needed else None for needed in wanted))
 
 
-class _Adjoint(torch.autograd.Function):
+class _Adjoint(ReverseMode):
     """w = (I - dG/dg)^-T cotangent, a function of the cotangent, g and the inputs.
 
     A cotangent u of w gives v = (I - dG/dg)^-1 u: v is the derivative in the first cotangent, and that of

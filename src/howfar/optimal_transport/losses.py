@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from howfar import _checks, costs
 from howfar._errors import DomainError, complaint
 from howfar.geometry import between
-from howfar.measure import Measure, measures
-from howfar.ops.soft_minimum import CostLike
+from howfar.measure import Measure, in_their_unit, measures
+from howfar.ops.soft_minimum import CostLike, check_eps
 from howfar.optimal_transport import one_dimensional, solve
-from howfar.optimal_transport.debiasing import debiased
+from howfar.optimal_transport.debiasing import Potentials, debiased
+from howfar.optimal_transport.one_step import in_one_step
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn
-from howfar.optimal_transport.units import in_their_unit
 
 
 def wasserstein(
@@ -53,7 +54,8 @@ def wasserstein(
             left.points.squeeze(-1), right.points.squeeze(-1), _weights(left), _weights(right), power
         )
     else:
-        value = solve.transport(left, right, cost=costs.Power(ground, p)).value
+        power_cost = costs.Power(ground, p)
+        value = in_one_step(lambda x, y: solve.transport(x, y, cost=power_cost).value, left, right, cost=ground)
     return (unit ** (ground.degree or 1.0) * costs.safe_power(value, 1 / p)).to(dtype)
 
 
@@ -95,7 +97,14 @@ def sinkhorn_distance(
         raise DomainError(
             complaint("eps", "an entropic strength", "None", "Pass eps in units of the cost, or eps='auto'.")
         )
-    return solve.transport(x, y, a=a, b=b, cost=cost, eps=eps, tol=tol, max_iter=max_iter, backend=backend).cost
+    left, right = measures(x, y, a, b)
+    ground = costs.resolve(cost)
+
+    def distance(x: Measure, y: Measure, *given: Tensor) -> Tensor:
+        strength = given[0] if given else eps
+        return solve.transport(x, y, cost=ground, eps=strength, tol=tol, max_iter=max_iter, backend=backend).cost
+
+    return in_one_step(distance, left, right, *_at(eps, left), cost=ground)
 
 
 def sinkhorn_divergence(
@@ -141,19 +150,69 @@ def sinkhorn_divergence(
         >>> howfar.sinkhorn_divergence(x, x + 2, blur=0.1)
         tensor(8.)
     """
+    numerics: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "backend": backend}
+    return divergence_from(
+        None, x, y, eps=eps, blur=blur, reach=reach, penalty=penalty, a=a, b=b, cost=cost, **numerics
+    )[0]
+
+
+def divergence_from(
+    starts: Potentials | None,
+    x: Any,
+    y: Any,
+    *,
+    eps: float | Tensor | str | None = None,
+    blur: float | None = None,
+    reach: solve.Reach = None,
+    penalty: str = "kl",
+    a: Any = None,
+    b: Any = None,
+    cost: CostLike = "sqeuclidean",
+    tol: float | None = None,
+    max_iter: int = 2000,
+    backend: str = "auto",
+) -> tuple[Tensor, Potentials | None]:
+    """`sinkhorn_divergence` started from the potentials of a former one where they fit, and the potentials of this one.
+
+    Inside of `torch.func` there are none to start from, and none are given.
+    """
     left, right = solve.widened(*measures(x, y, a, b, normalised=not solve.is_soft(reach)))
     ground = costs.resolve(cost)
-    across = between(left.points, right.points, ground, backend)
-    strength = solve.required_temperature(eps, blur, across, left.weights, right.weights)
-    soft = solve.alike(solve.marginals(reach, penalty, across))
+    solver = Sinkhorn(tol=tol, max_iter=max_iter)
+    starts = starts if starts is not None and _fit(starts, left, right) else None
 
-    def problem(one: Measure, other: Measure) -> LinearProblem:
-        geometry = across if one is not other else between(one.points, other.points, ground, backend)
-        symmetric = one is other and ground.swapped() is ground
-        return LinearProblem(geometry, one.weights, other.weights, strength, soft, symmetric)
+    def divergence(left: Measure, right: Measure, *given: Tensor) -> tuple[Tensor, Potentials]:
+        across = between(left.points, right.points, ground, backend)
+        temperature = given[0] if given else eps
+        strength = solve.required_temperature(temperature, blur, across, left.weights, right.weights)
+        soft = solve.alike(solve.marginals(reach, penalty, across))
 
-    sides = problem(left, right), problem(left, left), problem(right, right)
-    return debiased(*sides, Sinkhorn(tol=tol, max_iter=max_iter), "sinkhorn_divergence")
+        def problem(one: Measure, other: Measure) -> LinearProblem:
+            geometry = across if one is not other else between(one.points, other.points, ground, backend)
+            symmetric = one is other and ground.swapped() is ground
+            return LinearProblem(geometry, one.weights, other.weights, strength, soft, symmetric)
+
+        sides = problem(left, right), problem(left, left), problem(right, right)
+        return debiased(*sides, solver, "sinkhorn_divergence", starts)
+
+    if _checks.differentiated_otherwise():
+        value = in_one_step(lambda *inputs: divergence(*inputs)[0], left, right, *_at(eps, left), cost=ground)
+        return value, None
+    return divergence(left, right)
+
+
+def _fit(starts: Potentials, x: Measure, y: Measure) -> bool:
+    """Whether potentials are finite, and of as many points, of one batch shape, and on the device of the measures."""
+    shapes = y.weights.shape, x.weights.shape, y.weights.shape
+    return all(
+        g.shape == shape and g.device == x.points.device and bool(torch.isfinite(g).all())
+        for g, shape in zip(starts, shapes, strict=True)
+    )
+
+
+def _at(eps: Any, measure: Measure) -> tuple[Tensor, ...]:
+    """The temperature of each batch element, where it is a tensor and so may be differentiated in."""
+    return (check_eps(eps, measure.batch, measure.points),) if isinstance(eps, Tensor) else ()
 
 
 def _of_distance(cost: costs.Cost) -> bool:

@@ -10,11 +10,10 @@ from torch import Tensor
 from howfar import _checks
 from howfar._autograd import first_order
 from howfar.costs import safe_power
-from howfar.measure import Measure, centred, measures
+from howfar.measure import Measure, centred, in_their_unit, measures
 from howfar.optimal_transport.directions import directions_like
 from howfar.optimal_transport.projections import powers_along
 from howfar.optimal_transport.solve import widened
-from howfar.optimal_transport.units import in_their_unit
 
 _LOOKED_AT = 8
 """Directions that are only looked at, for each one that an ascent starts from."""
@@ -57,6 +56,7 @@ def max_sliced_wasserstein(
         >>> howfar.max_sliced_wasserstein(x, x + torch.tensor([3.0, 4.0]))
         tensor(5.)
     """
+    _checks.refuse_transforms("max_sliced_wasserstein")
     p = _checks.check_number(p, "p", least=1.0)
     n_starts = _checks.check_count(n_starts, "n_starts", least=0)
     n_steps = _checks.check_count(n_steps, "n_steps", least=0)

@@ -8,8 +8,18 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from howfar.geometry import Geometry
+from howfar import _checks
+from howfar.geometry import Geometry, PointCloud
 from howfar.optimal_transport.marginals import HARD, Marginal
+
+_SUMMED = 8
+"""Units in the last place that a sum of weights may be away from one."""
+
+
+def check_digits(geometry: Geometry) -> None:
+    """Refuse clouds whose costs are lost to underflow; a temperature, where one is given, tells that they are small."""
+    if isinstance(geometry, PointCloud):
+        _checks.check_vanishing(geometry.x, geometry.y, geometry.cost.highest_power)
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,13 @@ class LinearProblem:
         return replace(self, geometry=self.geometry.rebuilt(*tensors), a=a, b=b, eps=eps)
 
     def double(self) -> LinearProblem:
-        """The same problem in float64; derivatives flow back to what it was made of."""
-        return self.rebuilt(*(t.double() for t in self.differentiable()))
+        """The same problem in float64, of equal masses where only rounding holds them apart; derivatives flow back."""
+        wide = self.rebuilt(*(t.double() for t in self.differentiable()))
+        if not self.balanced:
+            return wide
+        ratio = (wide.a.sum(-1, keepdim=True) / wide.b.sum(-1, keepdim=True)).detach()
+        rounded = (ratio - 1).abs() < _SUMMED * torch.finfo(self.a.dtype).eps
+        return replace(wide, b=wide.b * torch.where(rounded, ratio, 1))
 
     def detached(self) -> LinearProblem:
         """The same problem, cut from the graph."""

@@ -11,13 +11,12 @@ from torch import Tensor
 from howfar import _checks
 from howfar._errors import DomainError, complaint
 from howfar.costs import safe_power
-from howfar.measure import Measure, centred, measures
+from howfar.measure import Measure, centred, in_their_unit, measures
 from howfar.ops.precision import without_autocast
 from howfar.ops.streaming import BLOCK_ELEMENTS
 from howfar.optimal_transport.directions import SCHEMES, Directions, directions_like
 from howfar.optimal_transport.one_dimensional import quantile_cost
 from howfar.optimal_transport.solve import widened
-from howfar.optimal_transport.units import in_their_unit
 from howfar.results import Estimate
 
 _FEWEST_GROUPS = 8

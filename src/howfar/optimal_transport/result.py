@@ -30,6 +30,7 @@ class OTResult:
         n_iter: iterations, the most that an element of the batch took.
         marginal_error: (...) L1 distance of the plan's marginals from those promised, relative to the mass.
         problem: what was solved.
+        method: how it was solved, and why so: the solver is chosen for size, eps and dtype.
     """
 
     value: Tensor
@@ -37,6 +38,7 @@ class OTResult:
     n_iter: int
     marginal_error: Tensor
     problem: LinearProblem = field(repr=False)
+    method: str
 
     @property
     def converged(self) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, NotConverged, complaint, warn
+from howfar._progress import Progress, tell
 from howfar.geometry import Contained, Swept
 from howfar.ops.alternation import Alternated, Weighing
 from howfar.ops.sweep import Turn
@@ -25,6 +26,8 @@ from howfar.optimal_transport.status import Status
 
 _PATIENCE = 100
 """Iterations without progress, near the rounding floor or in float32, after which more are in vain."""
+_LEAST = 0.05
+"""Of the rounding of the exponents of the plan, what its marginals were seen to reach."""
 _TRUST = 4.0
 """How many times the best error a mixture may have where rounding hides whether it raised the dual value."""
 _ULPS = 16.0
@@ -50,6 +53,7 @@ class Solution:
         n_iter: iterations, the most that an element of the batch took.
         marginal_error: (...) L1 distance of the plan's marginals from those promised, relative to the mass.
         dual: (...) the dual value of the potentials, in units of the cost, where a step told it.
+        method: how they were found, and why so.
     """
 
     f: Tensor
@@ -58,6 +62,7 @@ class Solution:
     n_iter: int
     marginal_error: Tensor
     dual: Tensor | None = None
+    method: str = "accelerated alternation, as it does not run whole in cache"
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,8 @@ class Sinkhorn:
         """Potentials of `problem`, from `init` (g of a former solution; `near` is about its f) or from zero."""
         if self.potential_tol is not None:
             return self._plain(problem.detached(), self.potential_tol)
-        return _with_points_without_mass(problem.detached(), self._solve(problem, init, near))
+        with Progress("entropic transport"):
+            return _with_points_without_mass(problem.detached(), self._solve(problem, init, near))
 
     def _solve(self, problem: LinearProblem, init: Tensor | None, near: Tensor | None) -> Solution:
         scale = problem.scale
@@ -108,14 +114,16 @@ class Sinkhorn:
         left = ~(begun.error <= self.promised(problem.a.dtype))
         if not bool(left.any()):
             dual = None if problem.symmetric else _dual_of_exact_rows(problem, begun.f, begun.g)
-            return Solution(begun.f, begun.g, Status.CONVERGED, n_iter, begun.error, dual)
+            how = "alternation in cache, where it fits"
+            return Solution(begun.f, begun.g, Status.CONVERGED, n_iter, begun.error, dual, how)
         # Plain steps that lead nowhere soon leave the quick directions at rest, which is a worse start than the first.
         others = problem.selected(left)
         again = _start(others, hottest[left]) if start is None else start[left]
         rest = self._accelerated(others, scale[left], again, int(begun.iterations[left].max()))
         f, g, error = begun.f.clone(), begun.g.clone(), begun.error.clone()
         f[left], g[left], error[left] = rest.f, rest.g, rest.marginal_error
-        return Solution(f, g, rest.status, max(n_iter, rest.n_iter), error)
+        method = "alternation in cache, then accelerated, as it converges slowly"
+        return Solution(f, g, rest.status, max(n_iter, rest.n_iter), error, method=method)
 
     def _contained(self, problem: LinearProblem, hottest: Tensor, start: Tensor | None) -> Alternated | None:
         """Annealing and plain alternation in one call, where problems fit in cache; who converges slowly is left over."""
@@ -152,6 +160,7 @@ class Sinkhorn:
         mixer = Anderson(problem.b, gauge=problem.balanced and not problem.symmetric)
         while True:
             n_iter += 1
+            tell(f"iteration {n_iter}")
             step = fixed_point.step(point, near)
             waited = torch.where(step.error < 0.9 * best, 0, waited + 1)
             # A plain step raises the dual value, so a mixture that lowered it is taken back to the last point that did not.
@@ -185,8 +194,8 @@ class Sinkhorn:
                     "cost", f"costs that {f.dtype} can add and divide by eps", "an overflow", "Rescale the points."
                 )
             )
-        status = Status.CONVERGED if bool((error <= tol).all()) else Status.PRECISION
-        return Solution(f, g, Status.MAX_ITER if bool(active.any()) else status, n_iter, error, dual)
+        status = Status.CONVERGED if bool((error <= tol).all()) else _why_not(problem, tol, scale, waited, active)
+        return Solution(f, g, status, n_iter, error, dual)
 
     def _plain(self, problem: LinearProblem, potential_tol: float) -> Solution:
         updates = _Alternating(problem)
@@ -250,6 +259,7 @@ class _Alternating:
         f, g = torch.zeros_like(self.problem.a), torch.zeros_like(self.problem.b)
         eps, near = torch.maximum(hottest, self.problem.eps), None
         while bool((running := eps > self.problem.eps).any()):
+            tell("annealing")
             for _ in range(self.problem.settling):
                 update, soft = self._both(g, eps, near)
                 f = near = torch.where(running.unsqueeze(-1), update, f)
@@ -350,11 +360,26 @@ def _alike(move: Tensor, other: Tensor, weights: Tensor) -> Tensor:
     return change <= _DRIFT[1] ** 2 * _total(weights, move.square())
 
 
+def _why_not(problem: LinearProblem, tol: float, scale: Tensor, waited: Tensor, active: Tensor) -> Status:
+    """What keeps elements above tol, those that were `active` at the last iteration or others."""
+    mass = problem.b.sum(-1)
+    if problem.balanced and bool(((problem.a.sum(-1) - mass).abs() > tol * mass).any()):
+        return Status.MASSES
+    if not bool(active.any()):
+        return Status.PRECISION
+    rounding = torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
+    if bool((active & (tol < _LEAST * rounding)).any()):
+        return Status.UNREACHABLE
+    return Status.SLOW if bool((active & (waited > _PATIENCE)).any()) else Status.MAX_ITER
+
+
 def warn_unless_converged(solution: Solution, asked: str) -> None:
     """Warn with the figure and the remedy."""
     if solution.status not in (Status.CONVERGED, Status.RESTED):
+        rounded = solution.f.dtype != torch.float64 and solution.status in (Status.PRECISION, Status.UNREACHABLE)
+        wider = " Or pass float64 points, on a device that has it." if rounded else ""
         warn(
             f"{asked} did not converge: marginal error {solution.marginal_error.max().item():.2g} "
-            f"after {solution.n_iter} iterations. {solution.status.message}",
+            f"after {solution.n_iter} iterations. {solution.status.message}{wider}",
             NotConverged,
         )

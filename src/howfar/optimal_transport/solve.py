@@ -17,7 +17,7 @@ from howfar.ops.soft_minimum import CostLike, check_eps
 from howfar.optimal_transport import certificate, coarse, exact
 from howfar.optimal_transport.dual import dual_value
 from howfar.optimal_transport.marginals import HARD, KINDS, Marginal
-from howfar.optimal_transport.problem import LinearProblem
+from howfar.optimal_transport.problem import LinearProblem, check_digits
 from howfar.optimal_transport.result import EntropicResult, ExactResult, OTResult
 from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution, warn_unless_converged
 from howfar.optimal_transport.status import Status
@@ -28,8 +28,12 @@ _COARSEST = 0.05
 """The first temperature tried for a given accuracy, as a share of the largest cost."""
 _ROUNDING = 0.25
 """Of the largest cost, what shows as rounding in the exponent of the plan; seen to divide float32 from float64."""
+_FAINT = 1e-15
+"""Costs below which the squares behind them lose their digits in float32."""
 _REACHES = 1e-30, 1e30
 """What float32 can multiply with potentials, and divide them by."""
+_INSTEAD = "howfar.sinkhorn_divergence, sinkhorn_distance or wasserstein"
+"""What `torch.func` takes."""
 AUTO = 0.05
 """The temperature that eps="auto" stands for, as a share of the mean cost sum_ij a_i b_j C_ij."""
 
@@ -92,6 +96,7 @@ def transport(
         >>> howfar.transport(x, y, eps=0.1).plan().sum()
         tensor(1.)
     """
+    _checks.refuse_transforms("transport", _INSTEAD)
     left, right = widened(*measures(x, y, a, b, normalised=not is_soft(reach)))
     geometry = between(left.points, right.points, costs.resolve(cost), backend)
     solver = Sinkhorn(tol=tol, max_iter=max_iter)
@@ -120,6 +125,7 @@ def transport_matrix(
         tensor([[0.3655, 0.1345],
                 [0.1345, 0.3655]])
     """
+    _checks.refuse_transforms("transport_matrix", _INSTEAD)
     matrix = _checks.as_tensor(C, "C")
     if matrix.ndim < 2 or 0 in matrix.shape[-2:]:
         raise ShapeError(
@@ -151,11 +157,15 @@ def solve_entropic(
         problem = problem.double()
     _check_resolved(problem)
     problem = coarse.arranged(problem)
-    solution = solver.solve(problem, *(coarse.guess(problem, solver) if init is None else (init, None)))
+    start, near = coarse.guess(problem, solver) if init is None else (init, None)
+    solution = solver.solve(problem, start, near)
     if problem.a.dtype != torch.float64 and solution.status is Status.PRECISION and problem.a.device.type != "mps":
         problem = problem.double()
         solution = solver.solve(problem, solution.g, solution.f)
     value = dual_value(problem, solution.f, solution.g, solution.dual).to(dtype)
+    begun = "; started on coarse clouds, as these are large" if init is None else "; started from init"
+    wide = "; in float64, as float32 would show in the marginals" if problem.a.dtype != dtype else ""
+    solution = replace(solution, method=f"{solution.method}{begun if start is not None else ''}{wide}")
     return _checks.check_held(value, "costs"), solution, problem
 
 
@@ -165,7 +175,8 @@ def _is_rough(problem: LinearProblem, solver: Sinkhorn) -> bool:
     scale = problem.scale
     # A low temperature divides what is rounded by little; a high one multiplies it, and again in the value.
     ratio = torch.maximum(scale / problem.eps, 4 * problem.eps / scale)
-    return bool((_ROUNDING * torch.finfo(problem.a.dtype).eps * ratio > solver.promised(problem.a.dtype)).any())
+    rounding = _ROUNDING * torch.finfo(problem.a.dtype).eps * ratio
+    return bool(((rounding > solver.promised(problem.a.dtype)) | (scale < _FAINT)).any())
 
 
 def _check_resolved(problem: LinearProblem) -> None:
@@ -195,6 +206,7 @@ def temperature(eps: Any, blur: Any, geometry: Geometry, a: Tensor, b: Tensor) -
     if isinstance(eps, str):
         if eps != "auto":
             raise DomainError(complaint("eps", "a number or 'auto'", repr(eps), "Pass eps as a float."))
+        check_digits(geometry)
         with torch.no_grad():
             mean = (a.detach() * geometry.apply(b.detach(), "x")).sum(-1) / (a.sum(-1) * b.sum(-1)).detach()
         _checks.check_held(mean, "costs")
@@ -345,12 +357,13 @@ def _start(init: OTResult, b: Tensor) -> Tensor:
 def _exact(geometry: Geometry, a: Tensor, b: Tensor) -> ExactResult:
     problem = LinearProblem(geometry, a, b, a.new_zeros(geometry.batch))
     value, plan, status, error = exact.solve(problem)
-    return ExactResult(value, status, 0, error, problem, plan)
+    return ExactResult(value, status, 0, error, problem, plan.method, plan)
 
 
 def _result(problem: LinearProblem, value: Tensor, solution: Solution) -> EntropicResult:
     error = solution.marginal_error.to(value.dtype)
-    return EntropicResult(value, solution.status, solution.n_iter, error, problem, (solution.f, solution.g))
+    potentials = solution.f, solution.g
+    return EntropicResult(value, solution.status, solution.n_iter, error, problem, solution.method, potentials)
 
 
 def _to_accuracy(
@@ -368,6 +381,7 @@ def _to_accuracy(
         raise DomainError(
             complaint("accuracy", "no eps, blur or reach beside it", "one of them", "accuracy chooses eps by itself.")
         )
+    check_digits(geometry)
     eps = _COARSEST * geometry.scale().to(a)
     eps = torch.where(eps > 0, eps, 1)
     smallest = 64 * torch.finfo(a.dtype).eps * eps

@@ -12,7 +12,19 @@ class Status(Enum):
     MAX_ITER = (
         "max_iter was reached before the marginal error fell to tol. Raise max_iter, or eps, or accept a larger tol."
     )
-    PRECISION = "The marginal error stopped falling at the rounding of float64. Raise eps or tol."
+    SLOW = (
+        "max_iter was reached with the marginal error at rest: this eps is so small that an iteration moves little mass. "
+        "Raise eps, or use exact transport; max_iter helps only where it is raised many times over."
+    )
+    UNREACHABLE = (
+        "max_iter was reached on the way to a tol below the rounding at this eps. Accept a larger tol, or raise eps; "
+        "more iterations do not help."
+    )
+    MASSES = (
+        "The total masses of a and b differ by more than tol, so no plan has both as its marginals. Divide each by its sum "
+        "in float64, or accept a larger tol."
+    )
+    PRECISION = "The marginal error stopped falling at the rounding of the potentials. Raise eps or tol."
 
     RESTED = "The last step moved by less than tol."
     MOVING = (

@@ -14,6 +14,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from howfar._progress import tell
+
 BLOCK_ELEMENTS = 2**21
 """Kernel values held at once."""
 LABEL_ELEMENTS = 2**26
@@ -62,7 +64,8 @@ def pair_sums(
     """One `PairSums` for each kernel, in the order of the families."""
     families = list(families)
     step = max(1, LABEL_ELEMENTS // len(points))
-    parts = [_pair_sums(points, some, families) for some in labels.split(step, 1)]
+    groups = labels.split(step, 1)
+    parts = [_pair_sums(points, some, families, (k, len(groups))) for k, some in enumerate(groups)]
     return [_joined(of_one) for of_one in zip(*parts, strict=True)]
 
 
@@ -72,7 +75,8 @@ def _joined(parts: tuple[PairSums, ...]) -> PairSums:
     return PairSums(xx, yy, xy, parts[0].squares, n, m)
 
 
-def _pair_sums(points: Tensor, labels: Tensor, families: list[Shared]) -> list[PairSums]:
+def _pair_sums(points: Tensor, labels: Tensor, families: list[Shared], turn: tuple[int, int]) -> list[PairSums]:
+    """The sums of some columns of labels; `turn` is the number of this group of them, and of how many."""
     wide = torch.float32 if points.device.type == "mps" else torch.float64
     # In float32 the sums of rows in one piece, as the observed labelling has them, round otherwise than those of others:
     # where labellings tie, as with few distinct points, the p-value would always err to one side.
@@ -82,6 +86,8 @@ def _pair_sums(points: Tensor, labels: Tensor, families: list[Shared]) -> list[P
     degrees = points.new_zeros(n_kernels, n_points, dtype=wide)
     squares = points.new_zeros(n_kernels, dtype=wide)
     for start, stop in _blocks(n_points):
+        # Of the pairs i < j, those that are left are a square of what is left of the points.
+        tell("pairs of points", (turn[0] + 1 - (1 - start / n_points) ** 2) / turn[1])
         own, rest = columns[start:stop], columns[start:]
         kernel = 0
         for matrix, profiles in families:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from howfar import _checks
 from howfar._errors import DomainError, ShapeError, complaint, unknown_name
+from howfar._progress import Progress, tell
 from howfar.two_sample import statistics, ties
 from howfar.two_sample.labels import labellings
 
@@ -106,6 +107,8 @@ def two_sample_test(
     """
     first, second = _checks.check_points(x, "x").detach(), _checks.check_points(y, "y").detach()
     _checks.check_same_space(first, second)
+    if _checks.unseen(first) or _checks.unseen(second):
+        _checks.refuse_transforms("two_sample_test")
     for points, name in ((first, "x"), (second, "y")):
         if points.ndim != 2:
             fix = "Test one batch element at a time."
@@ -114,7 +117,8 @@ def two_sample_test(
     name, null_of = _null(statistic, options, generator)
     labels, exhaustive = labellings(len(first), len(second), n_permutations, generator, blocks=blocks, strata=strata)
     pooled = torch.cat([first, second])
-    values = null_of(pooled, labels)
+    with Progress("permutation test"):
+        values = null_of(pooled, labels)
     if not bool(torch.isfinite(values).all()):
         raise DomainError(
             complaint("statistic", "a finite number for every labelling", "NaN or infinity", "Pass another statistic.")
@@ -156,7 +160,10 @@ def _null(
 @torch.no_grad()
 def _one_by_one(statistic: Callable[[Tensor, Tensor], Any], pooled: Tensor, labels: Tensor) -> Tensor:
     labels = labels.to(pooled.device)
-    values = [_checks.as_tensor(statistic(pooled[side], pooled[~side]), "statistic") for side in labels.T]
+    values: list[Tensor] = []
+    for side in labels.T:
+        tell(f"labelling {len(values) + 1} of {labels.shape[1]}", len(values) / labels.shape[1])
+        values.append(_checks.as_tensor(statistic(pooled[side], pooled[~side]), "statistic"))
     if values[0].numel() != 1:
         raise ShapeError(
             complaint("statistic", "one number", f"shape {tuple(values[0].shape)}", "Return a scalar from (x, y).")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from howfar import _checks, kernels
 from howfar._errors import ShapeError, complaint
+from howfar._progress import tell
 from howfar.costs import CityBlock, squared_distances
 from howfar.kernel_distances import bandwidths
 from howfar.two_sample.pair_sums import BLOCK_ELEMENTS, Shared, pair_sums
@@ -39,6 +40,7 @@ def energy_null(
     kernel = kernels.Energy(exponent)
     if points.shape[1] == 1 and kernel.exponent == 1:
         return energy_null_1d(points[:, 0], labels)
+    _checks.check_extent(points, points)
     (sums,) = pair_sums(points, labels, [_alone(kernel)])
     nothing = torch.zeros_like(sums.xx)
     return sums.biased(nothing, nothing).clamp_min(0)
@@ -59,6 +61,7 @@ def energy_null_1d(
     total = torch.zeros_like(n)
     step = max(1, BLOCK_ELEMENTS // 8 // labels.shape[1])
     for start in range(0, n_values - 1, step):
+        tell("sorted points", start / n_values)
         rows = slice(start, min(start + step, n_values - 1))
         below = labels[order[rows]].to(wide).cumsum_(0).add_(counted)
         counted = below[-1].clone()
@@ -84,6 +87,7 @@ def mmd2_null(
     """
     points = _points(points, labels)
     _checks.check_choice(estimator, "estimator", ("unbiased", "biased"))
+    _checks.check_extent(points, points, kernel.highest_power if isinstance(kernel, kernels.Kernel) else 2.0)
     resolved = bandwidths.resolve_pooled(kernel, bandwidth, random_rows(points, generator))
     if estimator == "unbiased":
         _two_on_each_side(labels)
@@ -112,6 +116,7 @@ def mmd_fuse_null(
     """
     points = _points(points, labels)
     _checks.check_count(n_bandwidths, "n_bandwidths")
+    _checks.check_extent(points, points)
     _two_on_each_side(labels)
     sums = pair_sums(points, labels, fuse_kernels(random_rows(points, generator), n_bandwidths))
     smaller = torch.minimum(sums[0].n, sums[0].m)

@@ -53,8 +53,10 @@ def kernel_sum(
     """
     if offsets is not None:
         return _ragged(x, y, w, kernel, backend, offsets)
-    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
     _checks.check_same_space(x, y)
+    summand = kernel if isinstance(kernel, costs.Cost | kernels.Stack) else kernels.resolve(kernel)
+    _checks.check_distances(x, y, summand.highest_power)
     given = w = _checks.as_tensor(w, "w")
     _checks.check_same_kind(x, w, "x", "w")
     _checks.check_finite(w, "w", "Give a point that does not count the weight 0.")
@@ -73,7 +75,6 @@ def kernel_sum(
         )
     batch = _checks.check_batch(batch, w.shape[:-2], "x", "w")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
-    summand = kernel if isinstance(kernel, (costs.Cost, kernels.Stack)) else kernels.resolve(kernel)
     if batch:
         x, y, w = (t.expand(*batch, *t.shape[-2:]) for t in (x, y, w))
     out = kernel_sum_of(x, y, w, summand, backend)

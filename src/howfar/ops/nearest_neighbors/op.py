@@ -51,8 +51,10 @@ def nearest(
     """
     if offsets is not None:
         return _ragged(x, y, h, k, cost, backend, offsets)
-    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
     _checks.check_same_space(x, y)
+    cost = costs.resolve(cost)
+    _checks.check_distances(x, y, cost.highest_power)
     m = y.shape[-2]
     k = _checks.check_count(k, "k")
     if k > m:
@@ -63,7 +65,6 @@ def nearest(
     if h is not None:
         batch = _checks.check_batch(batch, h.shape[:-1], "x", "h")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
-    cost = costs.resolve(cost)
     if batch:
         h = None if h is None else h.expand(*batch, m)
         x, y = x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:])
@@ -104,8 +105,10 @@ def _found(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost, bac
 
 
 def _ragged(x: Any, y: Any, h: Any, k: int, cost: Any, backend: str, offsets: Any) -> tuple[Tensor, Tensor]:
-    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
     _checks.check_same_space(x, y)
+    ground = costs.resolve(cost)
+    _checks.check_distances(x, y, ground.highest_power)
     offsets = ragged.check_offsets(offsets, x, y)
     k = _checks.check_count(k, "k")
     fewest = int(offsets[1].diff().min())
@@ -119,7 +122,6 @@ def _ragged(x: Any, y: Any, h: Any, k: int, cost: Any, backend: str, offsets: An
         fix = "Concatenate the potentials: torch.cat(potentials)."
         raise ShapeError(complaint("h", f"shape ({len(y)},) beside offsets", f"{tuple(h.shape)}", fix))
     ragged.check_each_has_one(h, offsets)
-    ground = costs.resolve(cost)
     (x, y, h), dtype = working(x, y, h)
     reason = lambda: cpu.why_unavailable(ground, k, x, y, h)
     if backends.choose(backend, "nearest", x.device, reason) == "cpu":

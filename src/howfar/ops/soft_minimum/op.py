@@ -183,15 +183,17 @@ _SOFTMIN_COST = Reduction(
 
 
 def _ragged(x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend: str, offsets: Any) -> Tensor:
-    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
     _checks.check_same_space(x, y)
+    ground = costs.resolve(cost)
+    _checks.check_distances(x, y, ground.highest_power)
     offsets = ragged.check_offsets(offsets, x, y)
     h = _checks.check_potential(h, "h", x, y)
     if h.ndim != 1:
         fix = "Concatenate the potentials: torch.cat(potentials)."
         raise ShapeError(complaint("h", f"shape ({len(y)},) beside offsets", f"{tuple(h.shape)}", fix))
     ragged.check_each_has_one(h, offsets)
-    eps, ground = check_eps(eps, torch.Size([len(offsets[0]) - 1]), x), costs.resolve(cost)
+    eps = check_eps(eps, torch.Size([len(offsets[0]) - 1]), x)
     (x, y, h), dtype = working(x, y, h)
     native = None
     if _chosen(backend, ground, x, y, h) == "cpu" and not temperature.moves(eps):
@@ -217,15 +219,17 @@ def _chosen(backend: str, cost: costs.Cost, *tensors: Tensor) -> str:
 def _checked(
     x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, costs.Cost]:
-    x, y = _checks.check_points(x, "x"), _checks.check_points(y, "y")
+    x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
     _checks.check_same_space(x, y)
+    ground = costs.resolve(cost)
+    _checks.check_distances(x, y, ground.highest_power)
     h = _checks.check_potential(h, "h", x, y)
     batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
     strength = check_eps(eps, batch, x)
     if batch:
         x, y, h = x.expand(*batch, *x.shape[-2:]), y.expand(*batch, *y.shape[-2:]), h.expand(*batch, h.shape[-1])
-    return x, y, h, strength, costs.resolve(cost)
+    return x, y, h, strength, ground
 
 
 def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
@@ -237,6 +241,9 @@ def check_eps(eps: float | Tensor, batch: torch.Size, like: Tensor) -> Tensor:
         least = None if _checks.unseen(strength) else strength.detach().min().item()
     else:
         least = _checks.check_positive(eps, "eps", unit="in units of the cost")
+        if least > torch.finfo(dtype).max:
+            bound = f"a number <= {torch.finfo(dtype).max:.3g}, for {dtype}"
+            raise DomainError(complaint("eps", bound, f"{least:g}", "Rescale the points, or pass float64."))
         strength = torch.full((), least, dtype=dtype, device=like.device)
     if least is not None and least < torch.finfo(dtype).tiny:
         fix = "Pass a larger eps." if least <= 0 or dtype is torch.float64 else "Pass a larger eps, or float64 points."
