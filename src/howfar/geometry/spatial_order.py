@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_CELLS = 30
-"""Bits of a position on the curve, shared by the features: cells far smaller than the distance of a billion points."""
+_FINER = 6
+"""Bits of a position on the curve beyond those that count the points: few of them share a cell."""
+_MOST = 60
+"""Bits of a position, shared by the features."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,17 @@ class Order:
         return out.gather(-2, self.rank.unsqueeze(-1).expand(out.shape))
 
 
+def unchanged(x: Tensor) -> Order:
+    """The order of points (..., n, d) that lie as they should."""
+    places = torch.arange(x.shape[-2], device=x.device).expand(x.shape[:-1])
+    return Order(places, places)
+
+
 @torch.no_grad()
 def spatial_order(x: Tensor) -> Order:
     """The points x (..., n, d) along Hilbert's curve through their bounding cube (Skilling 2004)."""
-    d = x.shape[-1]
-    bits = _CELLS // d
+    n, d = x.shape[-2:]
+    bits = min(_MOST, n.bit_length() + _FINER) // d + 1
     low = x.amin(-2, keepdim=True)
     extent = (x.amax(-2, keepdim=True) - low).amax(-1, keepdim=True)
     cells = 2**bits * ((x - low) / torch.where(extent > 0, extent, 1))

@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from howfar.geometry import PointCloud
-from howfar.geometry.spatial_order import spatial_order
+from howfar.geometry import PointCloud, Side
+from howfar.geometry.spatial_order import unchanged
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn, Solution
 
@@ -37,6 +37,15 @@ def arranged(problem: LinearProblem) -> LinearProblem:
     if geometry.x.device.type != "cpu" or bool((geometry.scale() < _FAR * problem.eps).any()):
         return problem
     return replace(problem, geometry=geometry.arranged())
+
+
+def arranged_as(own: LinearProblem, across: LinearProblem, side: Side) -> LinearProblem:
+    """The problem of one side of `across` with itself, in the order that this side has there."""
+    geometry = across.geometry
+    if not isinstance(geometry, PointCloud) or geometry.orders is None or not isinstance(own.geometry, PointCloud):
+        return own
+    order = geometry.orders[0 if side == "x" else 1]
+    return replace(own, geometry=replace(own.geometry, orders=(order, order)))
 
 
 @torch.no_grad()
@@ -85,7 +94,8 @@ def _extended(problem: LinearProblem, coarse: LinearProblem, solution: Solution)
     to_y = replace(fine, x=small.x, orders=None)
     to_x = replace(fine, y=small.y, orders=None)
     if fine.orders is not None:
-        x_order, y_order = small.orders or (spatial_order(small.x), spatial_order(small.y))
+        # One for each run of points along the curve, so they lie along it.
+        x_order, y_order = small.orders or (unchanged(small.x), unchanged(small.y))
         to_y, to_x = replace(to_y, orders=(x_order, fine.orders[1])), replace(to_x, orders=(fine.orders[0], y_order))
     g = problem.updated_y(to_y.softmin(coarse.shifted_x(solution.f), problem.eps, "y"), problem.eps)
     if problem.symmetric:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from howfar.optimal_transport import coarse
 from howfar.optimal_transport.problem import LinearProblem
 from howfar.optimal_transport.sinkhorn import Sinkhorn, warn_unless_converged
 from howfar.optimal_transport.solve import solve_entropic
@@ -25,6 +26,8 @@ def debiased(
 
     `x` and `y` are the problems of either side with itself. Masses differ only where marginals are soft.
     """
+    across = coarse.arranged(across)
+    x, y = coarse.arranged_as(x, across, "x"), coarse.arranged_as(y, across, "y")
     values, potentials = [], []
     for problem, start in zip((across, x, y), starts or (None,) * 3, strict=True):
         value, solution, _ = solve_entropic(problem, solver, start)

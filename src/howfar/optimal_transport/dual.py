@@ -18,6 +18,10 @@ from howfar._autograd import ReverseMode
 from howfar.optimal_transport import implicit
 from howfar.optimal_transport.problem import LinearProblem
 
+_MIRRORS = {1: 0, 4: 3}
+"""Where an input on the side of y stands among (a, b, eps, x, y), and where that of x does."""
+_BOTH_SIDES = 5
+
 
 def dual_value(problem: LinearProblem, f: Tensor, g: Tensor, known: Tensor | None = None) -> Tensor:
     """D(f, g), (...), in units of the cost, differentiable in weights, temperature and geometry; `known` where it is.
@@ -43,6 +47,10 @@ class _Dual(ReverseMode):
         f, g, *inputs = ctx.saved_tensors
         wanted = ctx.needs_input_grad[4:]
         again = torch.is_grad_enabled()
+        # One measure against itself: what is asked for on both sides is twice the same.
+        mirrored = ctx.problem.symmetric and len(inputs) == _BOTH_SIDES and not again and torch.equal(f, g)
+        if mirrored:
+            wanted = tuple(needed and i not in _MIRRORS for i, needed in enumerate(wanted))
         if again:
             f, g = implicit.potentials(ctx.problem.rebuilt(*inputs), f, g)
         with torch.enable_grad():
@@ -52,8 +60,11 @@ class _Dual(ReverseMode):
             # Beside a pair without mass the density may be beyond any number: only a second derivative looks there.
             value = _functional(implicit.with_floor(renamed) if again else renamed, f, g)
             asked = [t for t, needed in zip(names, wanted, strict=True) if needed]
-            grads = iter(torch.autograd.grad(value, asked, grad, create_graph=again, allow_unused=True))
-        return (None, None, None, None, *(next(grads) if needed else None for needed in wanted))
+            found = iter(torch.autograd.grad(value, asked, grad, create_graph=again, allow_unused=True) if asked else ())
+        grads = [next(found) if needed else None for needed in wanted]
+        for mirror, of in _MIRRORS.items() if mirrored else ():
+            grads[mirror] = grads[of]
+        return (None, None, None, None, *grads)
 
 
 def _renamed(tensor: Tensor, connected: bool) -> Tensor:

@@ -166,11 +166,8 @@ class Sinkhorn:
             # A plain step raises the dual value, so a mixture that lowered it is taken back to the last point that did not.
             rose, fell = step.dual > highest + step.noise, step.dual < highest - step.noise
             good = torch.isfinite(step.error) & (plain | rose | ~fell & (step.error <= _TRUST * best))
-            reached = (active & good).unsqueeze(-1)
-            f, g = torch.where(reached, step.f, f), torch.where(reached, step.g, g)
-            error, dual = (
-                torch.where(active & good, new, old) for new, old in ((step.error, error), (step.dual, dual))
-            )
+            now, then = (step.f, step.g, step.error, step.dual), (f, g, error, dual)
+            f, g, error, dual = (_chosen(active & good, *pair) for pair in zip(now, then, strict=True))
             best = torch.where(good, torch.minimum(best, step.error), best)
             highest = torch.where(good, torch.where(plain, step.dual, torch.maximum(highest, step.dual)), highest)
             plain = ~good
@@ -181,13 +178,12 @@ class Sinkhorn:
             move = step.image - point
             drifts = good & (waited > _DRIFT[0]) & _alike(move, drift, problem.b)
             stretch = torch.where(drifts, 2 * stretch, 1)
-            taken = good.unsqueeze(-1)
-            kept, drift = torch.where(taken, step.image, kept), torch.where(taken, move, drift)
-            mixed = mixer.next(torch.where(taken, point, kept), kept, ~good)
-            # Mixtures of steps that are all alike stand still; the dual value bears out how far the drift goes.
-            further = step.image + (stretch - 1).unsqueeze(-1) * move
-            mixed = torch.where(drifts.unsqueeze(-1), further, mixed)
-            point = torch.where(active.unsqueeze(-1), mixed, point)
+            kept, drift = _chosen(good, step.image, kept), _chosen(good, move, drift)
+            mixed = mixer.next(_chosen(good, point, kept), kept, ~good)
+            if bool(drifts.any()):
+                # Mixtures of steps that are all alike stand still; the dual value bears out how far the drift goes.
+                mixed = _chosen(drifts, step.image + (stretch - 1).unsqueeze(-1) * move, mixed)
+            point = _chosen(active, mixed, point)
         if not bool(torch.isfinite(error).all()) or not bool(torch.isfinite(f).all()):
             raise DomainError(
                 complaint(
@@ -262,8 +258,8 @@ class _Alternating:
             tell("annealing")
             for _ in range(self.problem.settling):
                 update, soft = self._both(g, eps, near)
-                f = near = torch.where(running.unsqueeze(-1), update, f)
-                g = torch.where(running.unsqueeze(-1), self.problem.updated_y(soft, eps), g)
+                f = near = _chosen(running, update, f)
+                g = _chosen(running, self.problem.updated_y(soft, eps), g)
             eps = torch.maximum(eps / 2, self.problem.eps)
         if not self.problem.balanced:
             return g
@@ -353,6 +349,13 @@ def _excess(problem: LinearProblem, mass: Tensor) -> Tensor:
 
 def _total(weights: Tensor, numbers: Tensor) -> Tensor:
     return torch.where(weights > 0, weights * numbers, 0).sum(-1)
+
+
+def _chosen(elements: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """`new` in some elements of the batch, `old` in the others."""
+    if bool(elements.all()):
+        return new
+    return torch.where(elements.unsqueeze(-1) if new.ndim > elements.ndim else elements, new, old)
 
 
 def _alike(move: Tensor, other: Tensor, weights: Tensor) -> Tensor:
