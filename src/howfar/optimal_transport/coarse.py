@@ -27,6 +27,8 @@ _FAR = 128.0
 """The largest cost in units of the temperature, from which on far points say nothing to each other."""
 _RUN = 4
 """Points that one stands for."""
+_ENOUGH = 1e-2
+"""The marginal error of clouds of many features, that say less than this of those that they stand for."""
 
 
 def arranged(problem: LinearProblem) -> LinearProblem:
@@ -55,6 +57,9 @@ def guess(problem: LinearProblem, solver: Sinkhorn) -> tuple[Tensor, Tensor] | t
         return None, None
     problem = problem.detached()
     coarse = _coarser(problem)
+    assert isinstance(coarse.geometry, PointCloud)
+    if coarse.geometry.x.shape[-1] > _MOST_FEATURES:
+        solver = replace(solver, tol=max(_ENOUGH, solver.promised(problem.a.dtype)))
     return _extended(problem, coarse, solver.solve(coarse, *guess(coarse, solver)))
 
 
