@@ -151,7 +151,7 @@ class PointCloud:
     def scale(self) -> Tensor:
         """(...) the largest cost among at most 256 points of each side, evenly taken; fewer of each in a batch."""
         n, m = self.shape
-        most = max(_SAMPLE // 16, _SAMPLE // max(1, self.batch.numel()))
+        most = max(_SAMPLE // 32, _SAMPLE // max(1, self.batch.numel()))
         with torch.no_grad():
             sample = self.cost.matrix(self.x[..., :: -(-n // most), :], self.y[..., :: -(-m // most), :])
             return sample.abs().amax((-2, -1))

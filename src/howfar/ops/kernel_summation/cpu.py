@@ -40,12 +40,16 @@ class Term:
 
 
 Summand = kernels.Kernel | kernels.Stack | Cost
+_COMPILED = (
+    kernels.Gaussian, kernels.Laplacian, kernels.IMQ, kernels.RationalQuadratic, kernels.Energy, kernels.Polynomial,
+    kernels.Linear,
+)  # fmt: skip
+"""Kernels that are one term whatever their numbers."""
 
 
 def why_unavailable(summand: Summand, *tensors: Tensor) -> str | None:
     """Why this kernel on these tensors goes another way; None where it can be computed here."""
-    terms = terms_of(summand, 1)
-    if isinstance(terms, str):
+    if type(summand) not in _COMPILED and isinstance(terms := terms_of(summand, 1), str):
         return terms
     return compiled.why_not_these(*tensors) or _native.why_no_kernels()
 
