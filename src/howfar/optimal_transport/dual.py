@@ -60,7 +60,9 @@ class _Dual(ReverseMode):
             # Beside a pair without mass the density may be beyond any number: only a second derivative looks there.
             value = _functional(implicit.with_floor(renamed) if again else renamed, f, g)
             asked = [t for t, needed in zip(names, wanted, strict=True) if needed]
-            found = iter(torch.autograd.grad(value, asked, grad, create_graph=again, allow_unused=True) if asked else ())
+            found = iter(
+                torch.autograd.grad(value, asked, grad, create_graph=again, allow_unused=True) if asked else ()
+            )
         grads = [next(found) if needed else None for needed in wanted]
         for mirror, of in _MIRRORS.items() if mirrored else ():
             grads[mirror] = grads[of]
