@@ -25,14 +25,16 @@ int32_t problem(reduction run, const howfar_pairs &all, int64_t width, int64_t b
   a.out = (T *)all.out + i * width;
   a.averages = all.averages ? (T *)all.averages + i * ((a.pull ? a.d : a.q) + a.rest) : nullptr;
   a.indices = all.indices ? all.indices + i * a.k : nullptr;
-  a.scale = all.scale + b;
+  const int64_t parts = a.parts > 0 ? a.parts : 1;
+  a.scale = all.scale + b * parts;
+  a.factor = all.factor ? all.factor + b * parts : nullptr;
   return run(&a);
 }
 
 template <class T>
 int32_t ragged(reduction run, int32_t which, const howfar_pairs *a, const int64_t *x_offsets, const int64_t *y_offsets) {
-  const int64_t sums = a->q + (a->pull ? a->d : 0);
-  const int64_t width = which == HOWFAR_SOFTMIN ? 1 : which == HOWFAR_NEAREST ? a->k : sums;
+  const int64_t widths[] = {1, a->q + (a->pull ? a->d : 0), a->results * a->q, a->k}; /* by howfar_reduction */
+  const int64_t width = widths[which];
   int32_t failed = 0;
   if (a->threads <= 1) { /* No parallel region: a forked child has no pool. */
     for (int64_t b = 0; b < a->batch && !failed; ++b) failed = problem<T>(run, *a, width, b, x_offsets, y_offsets);

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from howfar import _native, costs, ops
+from howfar import _native, costs, kernels, ops
+from howfar.ops.kernel_summation import cpu as kernel_summation
 from howfar.ops.soft_minimum import cpu as soft_minimum
 from howfar.ops.soft_minimum import softmin_cost
 
@@ -106,6 +107,55 @@ def test_no_graph_is_kept_for_a_first_derivative(monkeypatch: pytest.MonkeyPatch
         out = op(*leaves, eps=0.5, cost=costs.CityBlock(), backend="cpu")
         torch.autograd.grad(out.sum(), leaves)
     assert calls == ["gradient", "gradient_apply", "gradient_cost"]
+
+
+SUMMANDS: dict[str, kernels.Kernel | kernels.Stack | costs.Cost] = {
+    "gaussian": kernels.Gaussian(torch.tensor([0.8, 1.5], dtype=torch.float64)),
+    "laplacian": kernels.Laplacian(0.9),
+    "cityblock laplacian": kernels.Laplacian(torch.tensor([0.8, 1.5], dtype=torch.float64), "cityblock"),
+    "imq": kernels.IMQ(1.3),
+    "energy 1.3": kernels.Energy(1.3),
+    "linear": kernels.Linear(),
+    "polynomial 1": kernels.Polynomial(1, 0.5, 0.3),
+    "polynomial 3": kernels.Polynomial(3, 0.5, 1.0),
+    "sum": kernels.Gaussian(0.8) + kernels.Gaussian(2.0) + kernels.Linear() + kernels.Laplacian(2.0, "cityblock"),
+    "stack": kernels.Stack([kernels.Gaussian(0.8), kernels.Laplacian(2.0, "cityblock"), kernels.Linear()]),
+    **COSTS,
+}
+
+
+@pytest.mark.parametrize("name", SUMMANDS)
+@pytest.mark.parametrize("columns", [1, 2, 30])
+def test_kernel_sums_against_the_graph_in_float64(name: str, columns: int, isa: str) -> None:
+    assert isa
+    summand = SUMMANDS[name]
+    for d, dtype, rel in [
+        (3, torch.float64, 1e-10),
+        (20, torch.float32, 5e-6),
+    ]:
+        x, y, h, _ = inputs(d)
+        w = torch.stack([((k + 1) * h.nan_to_num(neginf=0.0)).cos() for k in range(columns)], -1)
+        given = [t.to(dtype) for t in (x, y, w)]
+        found = []
+        for leaves, backend in ((given, "cpu"), ([t.double() for t in given], "reference")):
+            leaves = [t.clone().requires_grad_() for t in leaves]
+            out = ops.kernel_sum(*leaves, kernel=summand, backend=backend)
+            direction = torch.linspace(-1, 2, out.numel(), dtype=torch.float64).reshape(out.shape).to(out.dtype)
+            found.append(torch.autograd.grad((out * direction).sum(), leaves))
+        for one, exact in zip(*found, strict=True):
+            assert one.dtype == dtype
+            assert (one.double() - exact).abs().max() <= rel * exact.abs().max()
+
+
+@pytest.mark.parametrize("name", SUMMANDS)
+def test_kernel_sums_have_compiled_derivatives(name: str) -> None:
+    """Of few columns all of them; of many, sums of slopes for each column would take longer than the reference does."""
+    x, y, h, _ = inputs(3)
+    for columns, expected in ((1, True), (100, name != "imq")):
+        w = h.nan_to_num(neginf=0.0).unsqueeze(-1).expand(*h.shape, columns)
+        out, _ = kernel_summation.forward(False, x, y, w, SUMMANDS[name])
+        found = kernel_summation.gradient((True, True, True), out, (x, y, w), SUMMANDS[name])
+        assert (found is not None) == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

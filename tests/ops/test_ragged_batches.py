@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from howfar import costs, kernels, ops
+from howfar import _native, costs, kernels, ops
 from howfar._errors import DomainError, HowfarError, ShapeError
 from howfar.ops import compiled
 
@@ -64,12 +64,25 @@ def test_softmin(cost: costs.Cost, d: int, backend: str) -> None:
     agree(ragged, one, problems(torch.float64, d), 1e-9)
 
 
-@pytest.mark.parametrize("columns", [None, 2])
-def test_kernel_sum(columns: int | None) -> None:
+SUMMANDS: dict[str, kernels.Kernel | costs.Cost] = {
+    "gaussian": kernels.Gaussian(0.7),
+    "laplacian": kernels.Laplacian(0.9, "cityblock"),
+    "imq": kernels.IMQ(1.3),
+    "linear": kernels.Linear(),
+    "polynomial": kernels.Polynomial(3, 0.5, 1.0),
+    "sum": kernels.Gaussian(0.7) + kernels.Gaussian(2.0) + kernels.Energy() + kernels.Linear(),
+    "cosine": costs.Cosine(),
+    "minkowski": costs.Minkowski(3.0),
+}
+
+
+@pytest.mark.parametrize("columns", [None, 2, 40])
+@pytest.mark.parametrize("name", SUMMANDS)
+def test_kernel_sum(name: str, columns: int | None) -> None:
     x, y, h = problems(torch.float64, 3)
     w = h.nan_to_num(neginf=0.0)
-    w = w if columns is None else torch.stack([w, w.cos()], -1)
-    kernel = kernels.Gaussian(0.7)
+    w = w if columns is None else torch.stack([(k * w).cos() for k in range(columns)], -1)
+    kernel = SUMMANDS[name]
     ragged = lambda x, y, w: ops.kernel_sum(x, y, w, kernel=kernel, offsets=offsets())
     agree(ragged, lambda _, x, y, w: ops.kernel_sum(x, y, w, kernel=kernel, backend="reference"), (x, y, w), 1e-9)
 
@@ -103,6 +116,18 @@ def test_float32_and_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> N
     # As if each problem took longer than a call may.
     monkeypatch.setattr(compiled, "_SECONDS", 1e-9)
     assert torch.equal(ops.softmin(x, y, h, eps=eps, offsets=offsets()), got)
+
+
+@pytest.mark.skipif(_native.why_no_kernels() is not None, reason="needs the compiled kernels")
+def test_kernel_sums_of_all_problems_are_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, h = problems(torch.float32, 3)
+    w, kernel = h.nan_to_num(neginf=0.0).cos(), kernels.Gaussian(0.7) + kernels.Gaussian(2.0)
+    monkeypatch.setattr(ops.kernel_summation.op, "kernel_sum", None)
+    got = ops.kernel_sum(x, y, w, kernel=kernel, offsets=offsets())
+    one = lambda _, x, y, w: (kernel.matrix(x, y) @ w.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(got.double(), looped(one, x.double(), y.double(), w.double()), rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(compiled, "_SECONDS", 1e-9)
+    assert torch.equal(ops.kernel_sum(x, y, w, kernel=kernel, offsets=offsets()), got)
 
 
 WRONG: dict[str, tuple[Any, type[HowfarError], str]] = {
@@ -139,5 +164,10 @@ def test_other_shapes_are_refused() -> None:
         ops.softmin(x, x, torch.zeros(1, 4), eps=1.0, offsets=both)
     with pytest.raises(ShapeError, match=r"w: expected shape \(4,\) or \(4, q\) beside offsets"):
         ops.kernel_sum(x, x, torch.zeros(3), kernel="gaussian", offsets=both)
+    each = kernels.Gaussian(torch.ones(2))
+    with pytest.raises(
+        ShapeError, match="kernel: expected one bandwidth for all problems beside offsets, got bandwidths"
+    ):
+        ops.kernel_sum(x, x, torch.zeros(4), kernel=each, offsets=both)
     with pytest.raises(ShapeError, match="k: expected at most 2, the fewest points of y in a problem, got 3"):
         ops.nearest(x, x, k=3, offsets=both)

@@ -328,7 +328,8 @@ def run(
     width = math.prod(columns)
     if clouds.offsets is not None:
         written = {"out": (out, width), "indices" if kernel == "nearest" else "averages": (beside, k or averaged)}
-        _run_ragged(kernel, call, clouds.offsets, size, addresses, _address(scales), written, seconds / m)
+        numbers = _address(scales), _address(factors)
+        _run_ragged(kernel, call, clouds.offsets, size, addresses, numbers, written, seconds / m)
         return out, beside
     pieces = [(0, count, 0, n)] if alone else _pieces(count, n, seconds / call.threads)
     for problem, problems, begin, end in pieces:
@@ -364,13 +365,16 @@ def _run_ragged(
     offsets: Offsets,
     itemsize: int,
     addresses: dict[str, tuple[int, int]],
-    scale: int,
+    numbers: tuple[int, int],
     written: dict[str, tuple[Tensor | None, int]],
     seconds: float,
 ) -> None:
-    """Problems of a ragged batch: many in one call, a long one by itself in pieces; `seconds` is what one pair takes."""
+    """Problems of a ragged batch: many in one call, a long one by itself in pieces.
+
+    `numbers` are the addresses of scales and factors; `seconds` is what one pair takes.
+    """
     rows, columns = (side.tolist() for side in offsets)
-    single = itemsize == 4
+    single, each = itemsize == 4, call.parts or 1
     widths = {"x": call.d, "f": 1, "left": call.r, "y": call.d, "h": 1, "v": call.q, "right": call.r}
 
     def point(i: int, j: int, problem: int) -> None:
@@ -379,7 +383,7 @@ def _run_ragged(
             setattr(call, name, address + first * widths[name] * itemsize)
         for name, (tensor, width) in written.items():
             setattr(call, name, None if tensor is None else tensor.data_ptr() + i * width * tensor.dtype.itemsize)
-        call.scale = scale + 8 * problem
+        call.scale, call.factor = (address + 8 * each * problem for address in numbers)
 
     def together(start: int, end: int) -> None:
         if start == end:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from howfar import costs, kernels
-from howfar._errors import DomainError, complaint
+from howfar._errors import DomainError, ShapeError, complaint
 
 Summand = costs.Cost | kernels.Kernel | kernels.Stack
 
@@ -54,7 +54,16 @@ def together(tensors: Sequence[Tensor], batch: torch.Size, like: Tensor) -> Tens
     """The bandwidths of `spell` as one tensor (..., t), that an operator takes."""
     if not tensors:
         return like.new_empty(0)
-    return torch.stack([s[..., 0, 0].expand(batch) for s in tensors], -1)
+    return torch.stack([_for_each(s[..., 0, 0], batch) for s in tensors], -1)
+
+
+def _for_each(bandwidths: Tensor, batch: torch.Size) -> Tensor:
+    try:
+        return bandwidths.expand(batch)
+    except RuntimeError:
+        expected = f"bandwidths that broadcast to the batch shape {tuple(batch)} of the points"
+        fix = "Pass a number, or a number for each problem of the batch."
+        raise ShapeError(complaint("s", expected, f"shape {tuple(bandwidths.shape)}", fix)) from None
 
 
 def apart(tensors: Tensor) -> Sequence[Tensor]:

@@ -10,12 +10,13 @@ from torch import Tensor
 from howfar import _native, kernels
 from howfar.costs import Cost
 from howfar.ops import compiled
-from howfar.ops.compiled import Base, Clouds
+from howfar.ops.compiled import Base, Clouds, Offsets
+from howfar.ops.compiled_sums import Factor, Weighting, of_points
 from howfar.ops.precision import cast
 
 _SQUARED = Base("squared")
 _MOST_COLUMNS = 64
-"""Of values in the pass for a derivative in the points: beyond, the streamed matrix products are as good."""
+"""Of weights times points, at once, in the pass for a derivative in the points."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,14 @@ def forward(
     y: Tensor,
     w: Tensor,
     summand: Summand,
+    offsets: Offsets | None = None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """sum_j k(x_i, y_j) w_jb: (..., n, B), or (..., K, n, B) of a stack; nothing is kept for the derivative."""
     terms = terms_of(summand, x.shape[-1])
     assert not isinstance(terms, str)
     total: Tensor | None = None
     stacked = isinstance(summand, kernels.Stack)
-    for clouds, group in _groups(terms, x, y, wide=False):
+    for clouds, group in _groups(terms, x, y, offsets):
         part = _stacked(group, clouds, w, terms[-1].result + 1) if stacked else _sums(group, clouds, w)
         part = cast(part, x.dtype)
         total = part if total is None else total + part
@@ -117,14 +119,16 @@ def gradient(
     grad: Tensor,
     inputs: tuple[Tensor, ...],
     summand: Summand,
+    offsets: Offsets | None = None,
 ) -> tuple[Tensor | None, ...] | None:
     """The vector-Jacobian product in x, y and w; None where this kernel has none here."""
     x, y, w = inputs
     terms = terms_of(summand, x.shape[-1])
     assert not isinstance(terms, str)
     in_x, in_y, in_w = wanted
-    wide_enough = w.shape[-1] * (x.shape[-1] + 1) <= _MOST_COLUMNS
-    if (in_x or in_y) and not (wide_enough and all(term.base.radial for term in terms)):
+    columns, together = w.shape[-1], _together(x)
+    many = columns > 2 * together and offsets is None
+    if (in_x or in_y) and many and any(term.profile == "rational" for term in terms):
         return None
     totals: list[Tensor | None] = [None, None, None]
     stacked = isinstance(summand, kernels.Stack)
@@ -132,15 +136,24 @@ def gradient(
         own = [replace(term, result=0) for term in terms if term.result == result]
         pull = grad[..., result, :, :] if stacked else grad
         slopes: dict[bool, list[Term]] = {}
-        for clouds, group in _groups(own, x, y, wide=False):
+        for clouds, group in _groups(own, x, y, offsets):
             if in_w:
                 _add(totals, 2, _sums(group, clouds.swapped(), pull))
-            for term in group:
+            for term in group if in_x or in_y else ():
                 # Steep slopes beside coincident points, and points far apart for the width, cancel beyond float32.
-                wide = not clouds.gentle or term.base.exponent != 1
-                slopes.setdefault(wide, []).append(_slope(term))
-        for wide, of_width in slopes.items() if in_x or in_y else ():
-            for clouds, group in _groups(of_width, x, y, wide=wide):
+                wide = term.base.kind == "squared" and (not clouds.gentle or term.base.exponent != 1)
+                shared = columns == 1 or (columns <= together and len(own) > 1)
+                if term.base.radial and (shared or term.profile == "rational"):
+                    slopes.setdefault(wide, []).append(_slope(term))
+                    continue
+                single = _arranged(term, x, y, offsets, wide=wide)
+                pulled = _pull_of_products if term.base.kind == "inner" else _pull_of_weights
+                if in_x:
+                    _add(totals, 0, pulled(term, single, x, w, pull))
+                if in_y:
+                    _add(totals, 1, pulled(term, single.swapped(), y, pull, w))
+        for wide, of_width in slopes.items():
+            for clouds, group in _groups(of_width, x, y, offsets, wide=wide):
                 if in_x:
                     _add(totals, 0, _pull(group, clouds, w, pull))
                 if in_y:
@@ -165,21 +178,57 @@ def _slope(term: Term) -> Term:
     return replace(term, base=replace(term.base, exponent=e - 1, factor=1.0), sign=factor)
 
 
+def _together(points: Tensor) -> int:
+    """Columns of weights that are multiplied by the points at once."""
+    return max(1, _MOST_COLUMNS // (points.shape[-1] + 1))
+
+
 def _pull(slopes: list[Term], clouds: Clouds, w: Tensor, grad: Tensor) -> Tensor:
-    """sum_b grad_ib sum_j slope(u_ij) w_jb (x_i - y_j)."""
+    """sum_b grad_ib sum_j slope(u_ij) w_jb (x_i - y_j), all terms in one pass."""
     centre = clouds.y.mean(-2, keepdim=True)
     rows, columns = (clouds.x - centre) * clouds.unit, (clouds.y - centre) * clouds.unit
-    w, grad = w.to(rows.dtype), grad.to(rows.dtype)
-    with_points = w.unsqueeze(-1) * torch.cat([torch.ones_like(columns[..., :1]), columns], -1).unsqueeze(-2)
-    sums = _sums(slopes, clouds, with_points.flatten(-2)).unflatten(-1, with_points.shape[-2:])
-    pulls: Tensor = grad.unsqueeze(-1) * (rows.unsqueeze(-2) * sums[..., :1] - sums[..., 1:])
-    return pulls.sum(-2)
+    points = torch.cat([torch.ones_like(columns[..., :1]), columns], -1)
+    total = torch.zeros_like(rows)
+    for of_w, of_grad in zip(*(t.to(rows.dtype).split(_together(rows), -1) for t in (w, grad)), strict=True):
+        with_points = of_w.unsqueeze(-1) * points.unsqueeze(-2)
+        sums = _sums(slopes, clouds, with_points.flatten(-2)).unflatten(-1, with_points.shape[-2:])
+        total += (of_grad.unsqueeze(-1) * (rows.unsqueeze(-2) * sums[..., :1] - sums[..., 1:])).sum(-2)
+    return total
 
 
-def _arranged(term: Term, x: Tensor, y: Tensor, *, wide: bool) -> Clouds:
+def _pull_of_weights(term: Term, clouds: Clouds, x: Tensor, w: Tensor, grad: Tensor) -> Tensor:
+    """sum_j <grad_i, w_j> dk(x_i, y_j) / dx_i of exp(-s c) or of c itself, as of a plan of those weights."""
+    scale = term.scale if term.profile == "exp" else 0.0
+    outer = -scale * term.sign if term.profile == "exp" else term.sign
+    rate = scale[..., 0, 0] if isinstance(scale, Tensor) else torch.tensor(scale, dtype=torch.float64)
+    dtype = clouds.x.dtype
+    batch = clouds.x.shape[:-2] if clouds.offsets is None else (len(clouds.offsets[0]) - 1,)
+    f, h = (clouds.x.new_zeros(points.shape[:-1]) for points in (clouds.x, clouds.y))
+    factor = Factor((grad * outer).to(dtype), w.to(dtype))
+    weighting = Weighting(clouds, f, h, rate.double().reciprocal().expand(batch), factor)
+    return of_points(term.base, weighting, x, torch.ones_like(f), torch.ones_like(h))[1]
+
+
+def _pull_of_products(term: Term, clouds: Clouds, x: Tensor, w: Tensor, grad: Tensor) -> Tensor:  # noqa: ARG001
+    """sum_j <grad_i, w_j> dk(x_i, y_j) / dx_i of (s <x_i, y_j> + c)^e, a sum of the y_j."""
+    w, grad = w.to(clouds.y.dtype), grad.to(clouds.y.dtype)
+    with_points = (w.unsqueeze(-1) * clouds.y.unsqueeze(-2)).flatten(-2)
+    exponent = term.base.exponent
+    if exponent > 1:
+        sums = _sums([replace(term, base=replace(term.base, exponent=exponent - 1))], clouds, with_points)
+    elif clouds.offsets is None:
+        sums = with_points.sum(-2, keepdim=True).expand(*clouds.x.shape[:-1], -1)
+    else:
+        rows, columns = (side.diff() for side in clouds.offsets)
+        sums = torch.segment_reduce(with_points, "sum", lengths=columns).repeat_interleave(rows, 0)
+    pulls = (grad.unsqueeze(-1) * sums.unflatten(-1, (w.shape[-1], -1))).sum(-2)
+    return pulls * (exponent * term.scale * term.sign)
+
+
+def _arranged(term: Term, x: Tensor, y: Tensor, offsets: Offsets | None, *, wide: bool) -> Clouds:
     if term.base.kind == "inner":
         # As everywhere in the house, inner products are summed in float64.
-        return compiled.arrange(term.base, x, y, None, wide=True)
+        return compiled.arrange(term.base, x, y, None, wide=True, offsets=offsets)
     sharpness = None
     base = term.base
     if term.sharp:
@@ -188,16 +237,18 @@ def _arranged(term: Term, x: Tensor, y: Tensor, *, wide: bool) -> Clouds:
         if term.profile == "rational":
             # The exponent is outside of u here.
             base = replace(base, exponent=1.0)
-    return compiled.arrange(base, x, y, sharpness, wide=wide)
+    return compiled.arrange(base, x, y, sharpness, wide=wide, offsets=offsets)
 
 
-def _groups(terms: list[Term], x: Tensor, y: Tensor, *, wide: bool) -> list[tuple[Clouds, list[Term]]]:
+def _groups(
+    terms: list[Term], x: Tensor, y: Tensor, offsets: Offsets | None, *, wide: bool = False
+) -> list[tuple[Clouds, list[Term]]]:
     """The terms by what they share: one base quantity in one precision, in the form that the most delicate of them needs."""
     if len(terms) == 1:
-        return [(_arranged(terms[0], x, y, wide=wide), terms)]
+        return [(_arranged(terms[0], x, y, offsets, wide=wide), terms)]
     found: dict[object, tuple[Clouds, list[Term]]] = {}
     for term in terms:
-        clouds = _arranged(term, x, y, wide=wide)
+        clouds = _arranged(term, x, y, offsets, wide=wide)
         shared = term.base.kind in ("squared", "cityblock") and clouds.unit == 1
         key = (term.base.kind, term.base.directions, clouds.x.dtype) if shared else len(found)
         if key in found:

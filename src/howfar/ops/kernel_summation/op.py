@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from howfar import _checks, costs, kernels
 from howfar._errors import DomainError, ShapeError, complaint
-from howfar.ops import backends, ragged
+from howfar.ops import backends, ragged, spelling
 from howfar.ops.kernel_summation import cpu, reference
 from howfar.ops.precision import cast, working
 from howfar.ops.reduction import Formula, Reduction
@@ -110,8 +110,10 @@ _KERNEL_SUM = Reduction(
 
 
 def _ragged(x: Any, y: Any, w: Any, kernel: str | Summand, backend: str, offsets: tuple[Any, Any]) -> Tensor:
-    x, y, w = _checks.check_points(x, "x"), _checks.check_points(y, "y"), _checks.as_tensor(w, "w")
+    x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
+    w = _checks.as_tensor(w, "w")
     _checks.check_same_space(x, y)
+    _checks.check_same_kind(x, w, "x", "w")
     checked = ragged.check_offsets(offsets, x, y)
     if w.ndim not in (1, 2) or len(w) != len(y):
         expected, fix = (
@@ -122,5 +124,35 @@ def _ragged(x: Any, y: Any, w: Any, kernel: str | Summand, backend: str, offsets
     if isinstance(kernel, kernels.Stack):
         got, fix = f"a stack of {len(kernel.kernels)}", "Call it once for each of them."
         raise DomainError(complaint("kernel", "one kernel, or a sum of kernels, beside offsets", got, fix))
-    each = lambda _, x, y, w: kernel_sum(x, y, w, kernel=kernel, backend=backend)
-    return ragged.solve(each, checked, x, y, w)
+    _checks.check_choice(backend, "backend", backends.BACKENDS)
+    summand = kernel if isinstance(kernel, costs.Cost) else kernels.resolve(kernel)
+    _checks.check_distances(x, y, summand.highest_power)
+    _checks.check_finite(w, "w", "Give a point that does not count the weight 0.")
+    spelling.spell(summand, bandwidths := [])
+    if bandwidths:
+        got, fix = f"bandwidths of shape {tuple(bandwidths[0].shape[:-2])}", "Call it once for each problem."
+        raise ShapeError(complaint("kernel", "one bandwidth for all problems beside offsets", got, fix))
+    (x, y, w), dtype = working(x, y, w)
+    native = None
+    reason = lambda: cpu.why_unavailable(summand, x, y, w)
+    if backends.choose(backend, "kernel_sum", x.device, reason) == "cpu":
+        native = _of_columns(summand, checked)
+    each = lambda _, x, y, w: kernel_sum(x, y, w, kernel=summand, backend=backend)
+    return cast(ragged.solve(each, checked, x, y, w, native=native), dtype)
+
+
+def _of_columns(summand: Summand, offsets: ragged.Offsets) -> tuple[Callable[..., Tensor], ragged.Gradient]:
+    """The value and the derivative of all problems on the compiled kernels, for w with columns or without."""
+    column = lambda w: w if w.ndim == 2 else w.unsqueeze(-1)
+
+    def value(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        out, _ = cpu.forward(False, x, y, column(w), summand, offsets)
+        return out if w.ndim == 2 else out.squeeze(-1)
+
+    def gradient(wanted: tuple[bool, ...], grad: Tensor, _: Tensor, *inputs: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, w = inputs
+        found = cpu.gradient(tuple(wanted), column(grad), (x, y, column(w)), summand, offsets)
+        assert found is not None
+        return *found[:2], None if found[2] is None else found[2].reshape(w.shape)
+
+    return value, gradient
