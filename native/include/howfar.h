@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Raise it with every change to a signature below; _native.py refuses a library of another number. */
-#define HOWFAR_ABI_VERSION 6
+#define HOWFAR_ABI_VERSION 7
 
 #if defined(_WIN32)
 #define HOWFAR_API __declspec(dllexport)
@@ -188,16 +188,17 @@ HOWFAR_API int32_t howfar_alternate_f64(const howfar_alternation *args);
 
 /* One iteration of entropic transport in one pass over the pairs: f = the update of g, then the soft minimum over that f,
  * from the same weights exp(scale (f' + g - c)) about an f' that is near. `pairs` brings x, y, h = g, f = f' and the scale;
- * a potential of -inf is one without mass, and the results there are 0. Rows are those of whole parts; the call whose rows
- * end at n writes `soft`. */
+ * a potential of -inf is one without mass, and the results there are 0. A call takes the rows of whole parts, and of each
+ * of them the blocks that start from part_begin to part_end; a part is begun at 0. The last one writes `soft`. */
 typedef struct howfar_sweep {
   howfar_pairs pairs;
   const void *a, *b;       /* (batch, n), (batch, m): weights */
   void *f, *soft;          /* (batch, n), (batch, m) */
-  void *partial;           /* (batch, parts, columns): working space, kept between the calls of one sweep; 64-byte aligned */
+  void *partial;           /* (batch, parts, columns): working space, kept between the calls of one sweep */
   int64_t *good;           /* (batch, parts): the first is 0 in the end where f' was not near enough, and f and soft undefined */
   int64_t a_step, b_step;
   int64_t part, columns;   /* rows of a part, the last may have fewer; m rounded up to a multiple of 64 */
+  int64_t part_begin, part_end;
   const double *damping;   /* (batch): the update of a soft minimum s is damping s, */
   double bound;            /* and no further from 0 than this */
   int32_t truncate;        /* whether points lie in spatial order, and pairs of no weight may be left out */

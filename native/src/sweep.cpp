@@ -7,6 +7,10 @@ namespace {
 constexpr int64_t kWeightBytes = 1 << 19; /* of the weights of a block of rows: half of a common second-level cache */
 constexpr int64_t kMostRows = 64;         /* in a block */
 
+/* The potential of a point without mass. */
+template <class T>
+constexpr T kNone = -std::numeric_limits<T>::infinity();
+
 /* log2 of the sums and factors that lose no digits: what flushes to zero is far below, and nothing overflows. */
 template <class T>
 constexpr int kLow = sizeof(T) == 4 ? -30 : -300;
@@ -80,7 +84,9 @@ int sweep_as(const howfar_sweep *call) {
     const Scores<T, KIND> scores(a, KIND == kFolded ? 2 * (T)k : -(T)k);
     const T *near = (const T *)a->f + b * a->f_step, *mass = (const T *)call->a + b * call->a_step;
     T *sums = (T *)call->partial + (b * parts + own_part) * width, *out = (T *)call->f + b * a->n;
-    for (int64_t j = 0; j < width; ++j) sums[j] = T(0);
+    int64_t &so_far = call->good[b * parts + own_part];
+    bool good = call->part_begin == 0 || so_far;
+    for (int64_t j = 0; call->part_begin == 0 && j < width; ++j) sums[j] = T(0);
     /* What a row and a column may lose lies kLost below the least that they may hold. */
     const double floor = spans.used ? kLost<T> + 2 * kLeastShare -
                                           std::log2(total(mass, a->n) + total((const T *)call->b + b * call->b_step, a->m))
@@ -88,15 +94,15 @@ int sweep_as(const howfar_sweep *call) {
     Seen<T, KIND> seen(spans, columns.panels, floor);
     Buffer<T> x(block * d), norms(block), shift(block), factor(block), weights(block * width);
     Buffer<Vec<T>> held(block);
-    bool good = true;
     Vec<T> highest = splat(kEmpty<T>);
-    for (int64_t first = own_part * part; first < last; first += block) {
+    /* Where blocks start depends on no call. */
+    const int64_t start_of_part = own_part * part, stop_rows = least(last, start_of_part + call->part_end);
+    for (int64_t first = start_of_part + (call->part_begin + block - 1) / block * block; first < stop_rows; first += block) {
       const int64_t rows = least(block, last - first), padded = padded_rows(rows);
       columns.pack_rows(a, b, first, rows, x.data, norms.data);
       for (int64_t i = 0; i < padded; ++i) {
-        T own = i < rows ? near[first + i] : -std::numeric_limits<T>::infinity();
-        if (KIND == kFolded) own -= norms.data[i];
-        shift.data[i] = own > -std::numeric_limits<T>::infinity() ? (T)k * own : kEmpty<T>;
+        const T own = i < rows ? near[first + i] : kNone<T>, norm = KIND == kFolded ? norms.data[i] : T(0);
+        shift.data[i] = own == kNone<T> ? kEmpty<T> : (T)k * (own - norm);
         held.data[i] = Vec<T>{};
       }
       seen.look(scores, b, rows, x.data, shift.data, columns.panels);
@@ -125,7 +131,7 @@ int sweep_as(const howfar_sweep *call) {
       }
       for (int64_t i = 0; i < padded; ++i) {
         factor.data[i] = T(0);
-        if (!(shift.data[i] > kEmpty<T> / 2)) {
+        if (i >= rows || near[first + i] == kNone<T>) {
           if (i < rows) out[first + i] = T(0);
           continue;
         }
@@ -148,9 +154,9 @@ int sweep_as(const howfar_sweep *call) {
         for (int v = 0; v < kVectors; ++v) store(to + v * Lanes<T>::n, load(to + v * Lanes<T>::n) + s[v]);
       }
     }
-    call->good[b * parts + own_part] = good && max_lanes<T>(highest) <= T(kHigh<T>);
+    so_far = good && max_lanes<T>(highest) <= T(kHigh<T>);
   });
-  if (failed || a->row_end < a->n) return failed;
+  if (failed || a->row_end < a->n || call->part_end < part) return failed;
 
   return in_parallel(a->batch, a->threads, [&](int64_t b) {
     const double k = (double)(T)(a->scale[b] * kLog2E);
@@ -161,7 +167,7 @@ int sweep_as(const howfar_sweep *call) {
     for (int64_t p = 0; p < parts; ++p) good = good && call->good[b * parts + p];
     for (int64_t j = 0; good && j < a->m; ++j) {
       const T bias = columns.panel(b, j / kPanel<T>)[d * kPanel<T> + j % kPanel<T>];
-      if (!(h[j] > -std::numeric_limits<T>::infinity())) {
+      if (h[j] == kNone<T>) {
         soft[j] = T(0);
         continue;
       }

@@ -21,7 +21,7 @@ from typing import Any
 
 from howfar._errors import BackendUnavailable, DomainError, complaint
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 ENVIRONMENT_SWITCH = "HOWFAR_NATIVE"
 ENVIRONMENT_ISA = "HOWFAR_ISA"
 
@@ -94,7 +94,7 @@ class Sweep(ctypes.Structure):
     _fields_ = (
         ("pairs", Pairs),
         *((name, ctypes.c_void_p) for name in ("a", "b", "f", "soft", "partial", "good")),
-        *((name, ctypes.c_int64) for name in ("a_step", "b_step", "part", "columns")),
+        *((name, ctypes.c_int64) for name in ("a_step", "b_step", "part", "columns", "part_begin", "part_end")),
         ("damping", ctypes.c_void_p),
         ("bound", ctypes.c_double),
         ("truncate", ctypes.c_int32),

@@ -81,15 +81,27 @@ def test_several_threads_of_python_at_once() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_neither_hangs_nor_crashes() -> None:
+@pytest.mark.parametrize(
+    "call",
+    [
+        "(ops.softmin(x, y, h, eps=.1, backend='cpu'),)",
+        "sweep.between_points(x, y, costs.SqEuclidean(), 'auto', turn, in_order=False)",
+        "(howfar.transport(x[:12].view(3, 4, 5), y[:12].view(3, 4, 5), eps=.1).value,)",
+    ],
+    ids=["softmin", "sweep", "alternation"],
+)
+def test_a_forked_child_neither_hangs_nor_crashes(call: str) -> None:
     code = SAMPLES + (
         "import os\n"
+        "from howfar import costs\n"
+        "from howfar.ops import sweep\n"
         "torch.set_num_threads(2)\n"
-        "mine = ops.softmin(x, y, h, eps=0.1, backend='cpu')\n"
+        "g, a, b, one = torch.zeros(3000), torch.ones(700), torch.ones(3000), torch.ones(())\n"
+        "turn = sweep.Turn(ops.softmin(x, y, g, eps=.1), g, a, b, .1 * one, one)\n"
+        f"mine = {call}\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
-        "    same = torch.equal(ops.softmin(x, y, h, eps=0.1, backend='cpu'), mine)\n"
-        "    os._exit(0 if same else 1)\n"
+        f"    os._exit(0 if all(map(torch.equal, {call}, mine)) else 1)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
     assert child(code, timeout=60).splitlines()[-1] == "0"

@@ -92,18 +92,30 @@ def test_batches_and_penalties(dtype: torch.dtype) -> None:
     for marginal in (Marginal(0.3), Marginal(0.05, "tv")):
         turn = replace(turn, damping=marginal.damping(eps), bound=marginal.bound)
         check(x, y, cost, turn)
+        # Whose bound is met from below, too.
+        check(x, y, cost, replace(turn, g=turn.g + 0.5, f=turn.f - 0.1))
     # One cloud for all.
     check(x[:1, :1].expand_as(x), y[:1, :1].expand_as(y), cost, replace(turn, damping=torch.ones_like(eps)))
 
 
 def test_pairs_too_far_to_count_are_passed_over_without_a_trace() -> None:
-    for d, cost, dtype in ((3, costs.SqEuclidean(), torch.float32), (2, costs.Euclidean(), torch.float64)):
+    # On a line boxes are tight, and hide nothing that is left out too soon.
+    for d, cost, dtype in (
+        (1, costs.SqEuclidean(), torch.float32),
+        (3, costs.SqEuclidean(), torch.float32),
+        (2, costs.Euclidean(), torch.float64),
+    ):
         x, y, a, b = drawn(2100, 2050, d, dtype)
         x_order, y_order = spatial_order(x), spatial_order(y)
         x, y, a, b = x_order.points(x), y_order.points(y), x_order.numbers(a), y_order.numbers(b)
         eps = 0.002
         turn = started(x, y, a, b, cost, eps, count=8)
         check(x, y, cost, turn, in_order=True)
+        whole, kept = (sweep.between_points(x, y, cost, "auto", turn, in_order=way) for way in (False, True))
+        assert whole is not None
+        assert kept is not None
+        for found, wanted in zip(kept, whole, strict=True):
+            assert_close(found, wanted, atol=4 * torch.finfo(dtype).eps * wanted.abs().max().item(), rtol=0)
         # A column that holds little of what it is promised might lose it, so there all pairs have to be seen.
         turn.g[..., 7] -= 10 * eps
         assert sweep.between_points(x, y, cost, "auto", turn, in_order=True) is None
@@ -121,19 +133,37 @@ def test_potentials_that_are_not_near_are_refused() -> None:
     off = turn.g.clone()
     off[7] += 200 * EPS
     assert sweep.between_points(x, y, cost, "auto", replace(turn, g=off), in_order=False) is None
+    # No number is no point without mass.
+    f, g = turn.f.clone(), turn.g.clone()
+    f[5] = g[7] = math.nan
+    for broken in (replace(turn, f=f), replace(turn, g=g)):
+        assert sweep.between_points(x, y, cost, "auto", broken, in_order=False) is None
 
 
-def test_bits_depend_neither_on_threads_nor_on_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, y, a, b = drawn(700, 333, 3, torch.float32)
+@pytest.mark.parametrize(("n", "m", "dtype"), [(700, 333, torch.float32), (2500, 3000, torch.float64)])
+def test_bits_depend_neither_on_threads_nor_on_pieces(
+    n: int, m: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y, a, b = drawn(n, m, 3, dtype)
     cost = costs.SqEuclidean()
     turn = started(x, y, a, b, cost)
     sweeps = []
+    taken: list[int] = []
+    run = _native.call
+
+    def spied(kernel: str, single: bool, call: _native.Sweep) -> None:
+        taken.append(call.part_end - call.part_begin)
+        run(kernel, single, call)
+
+    monkeypatch.setattr(_native, "call", spied)
     for threads, seconds in ((1, 0.2), (2, 0.2), (3, 1e-9)):
         monkeypatch.setattr(_native, "threads", lambda threads=threads: threads)
         monkeypatch.setattr(sweep, "_SECONDS", seconds)
         sweeps.append(sweep.between_points(x, y, cost, "auto", turn, in_order=False))
     for other in sweeps[1:]:
         assert all(torch.equal(p, q) for p, q in zip(sweeps[0], other, strict=True))
+    # However long a part is, a call that would take too long has few of its rows.
+    assert taken[-1] == 64
 
 
 @pytest.mark.parametrize("soft", [(HARD, HARD), (Marginal(0.5), HARD), (Marginal(0.3, "tv"),) * 2])
@@ -158,3 +188,20 @@ def test_other_backends_take_two_passes() -> None:
     assert sweep.between_points(x, y, costs.SqEuclidean(), "reference", turn, in_order=False) is None
     assert sweep.between_points(x, y, costs.resolve(lambda p, q: p @ q.mT), "auto", turn, in_order=False) is None
     assert math.isclose(howfar.transport(x, y, eps=EPS).marginal_error.item(), 0, abs_tol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("isa")
+def test_a_weight_beyond_the_largest_number_is_refused_though_all_sums_look_sound(dtype: torch.dtype) -> None:
+    """A pair whose two masses are so small that both sums would hold its weight: not every set makes an infinity of it."""
+    top = {torch.float32: 127, torch.float64: 1023}[dtype]
+    bit = EPS * math.log(2)
+    # In bits: the first point of x is far from where the mass of y lies, and on the other point of y.
+    far = math.sqrt((top + 8) * bit)
+    x, y = (torch.tensor(t, dtype=dtype).unsqueeze(-1) for t in ([far, 0.0, 0.65 * far], [0.0, far]))
+    a, b = (torch.tensor(t, dtype=dtype) for t in ([2.0**-top, 0.5, 0.5], [1.0, 2.0 ** -(top + 4)]))
+    g = torch.tensor([0.0, -5 * bit], dtype=dtype)
+    one, cost = torch.ones((), dtype=dtype), costs.SqEuclidean()
+    turn = Turn(torch.zeros(3, dtype=dtype), g, a, b, EPS * one, one)
+    turn = replace(turn, f=in_turn(x, y, cost, turn)[0].to(dtype))
+    assert sweep.between_points(x, y, cost, "auto", turn, in_order=False) is None

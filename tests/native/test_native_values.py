@@ -177,6 +177,34 @@ def test_a_row_without_any_point_is_infinitely_far(isa: str) -> None:
     h, eps = torch.full((70,), -torch.inf), torch.tensor(0.5)
     for cost in (costs.SqEuclidean(), costs.Euclidean()):
         assert soft_minimum.softmin(x, y, h, eps, cost).tolist() == [torch.inf] * 5
+        assert soft_minimum.softmin_apply(x, y, h, y, eps, cost).tolist() == [[torch.inf, 0, 0, 0]] * 5
+
+
+def test_parts_of_the_columns_may_differ_by_more_than_an_exponent_holds(isa: str) -> None:
+    """Few rows over many columns: the nearest are those of the last part, at a temperature where others are nothing."""
+    assert isa
+    x, y, h = clouds(2, 140_003, 3, torch.float32)
+    y[:-5] += 3
+    exact, averages = ops.softmin_apply(*wide(x, y, h, y), eps=1e-3, backend="reference")
+    value, got = ops.softmin_apply(x, y, h, y, eps=1e-3, backend="cpu")
+    close(value, exact, budget(torch.float32, 3))
+    close(got, averages, 1e-3)
+
+
+@pytest.mark.parametrize("d", [3, 20])
+def test_problems_that_share_their_columns_but_not_their_temperature(d: int, isa: str) -> None:
+    """Columns are packed once for a batch only where they are scaled by one temperature."""
+    assert isa
+    x, y, h = clouds(400, 300, d, torch.float32)
+    x = x.reshape(2, 200, d) + torch.tensor([0.0, 0.5]).reshape(2, 1, 1)
+    for eps in (torch.tensor([0.5, 2.0]), torch.tensor([0.5, 0.5])):
+        found = []
+        for t, backend in ((torch.float32, "cpu"), (torch.float64, "reference")):
+            leaves = [p.to(t).requires_grad_() for p in (x, y, h)]
+            value = ops.softmin(*leaves, eps=eps.to(t), backend=backend)
+            found.append([value.detach(), *torch.autograd.grad(value.square().sum(), leaves)])
+        for got, wanted in zip(*found, strict=True):
+            close(got, wanted, 2e-5)
 
 
 def test_a_point_without_mass_has_no_say(isa: str) -> None:

@@ -205,7 +205,8 @@ def test_extreme_temperatures(eps: float, d: int, device: torch.device) -> None:
 
 @pytest.mark.parametrize("d", [3, 20])
 def test_gradients_where_all_is_far_in_units_of_the_temperature(d: int, device: torch.device) -> None:
-    x, y = on(device, torch.float32, cloud(11, d) + 10, cloud(9, d, seed=2))
+    """The origin lies between the clouds: what pads a tile is nearer to both than they are to each other."""
+    x, y = on(device, torch.float32, cloud(11, d) + 5, cloud(9, d, seed=2) - 5)
     h, eps = torch.zeros(9, device=device), torch.tensor(0.1, device=device)
     compare_gradients(x, y, h, None, eps, costs.SqEuclidean(), 3e-3)
 

@@ -95,7 +95,7 @@ class Reduction:
         text = spelling.spell(summand, tensors)
         if text is not None and not tensors and library.opaque(inputs):
             constants = constants.detach() if constants is not None and constants.requires_grad else constants
-            return self._computed(False, inputs, constants, summand, backend)[0]
+            return self._computed(0, inputs, constants, summand, backend)[0]
         if constants is None:
             constants = spelling.together(tensors, inputs[0].shape[:-2], inputs[0])
         if text is None or torch.autograd.forward_ad._current_level >= 0:

@@ -94,14 +94,18 @@ def between_points(
         on = call if name in ("a", "b") else call.pairs
         setattr(on, name, tensor.data_ptr())
         setattr(on, f"{name}_step", step)
-    seconds = compiled.row_seconds(clouds, 1, 2) * part * batch.numel()
-    if seconds * parts < compiled.ALONE:
+    seconds = compiled.row_seconds(clouds, 1, 2) * batch.numel()
+    if seconds * n < compiled.ALONE:
         call.pairs.threads = 1
-    seconds /= call.pairs.threads
-    together = max(call.pairs.threads, int(_SECONDS / seconds)) * part
-    for first in range(0, n, together):
-        call.pairs.row_begin, call.pairs.row_end = first, min(first + together, n)
-        _native.call("sweep", dtype == torch.float32, call)
+    allowed = int(_SECONDS * call.pairs.threads / seconds)
+    # A part is the work of one thread, so that a call shorter than parts for all of them takes some rows of each.
+    abreast = max(-(-call.pairs.threads // batch.numel()), allowed // part)
+    rows = min(part, max(_FEWEST_ROWS, allowed // abreast))
+    for first in range(0, n, abreast * part):
+        call.pairs.row_begin, call.pairs.row_end = first, min(first + abreast * part, n)
+        for begin in range(0, part, rows):
+            call.part_begin, call.part_end = begin, begin + rows
+            _native.call("sweep", dtype == torch.float32, call)
     if not bool(good[..., 0].all()):
         return None
     return tuple((t * clouds.factor).to(turn.f.dtype) for t in (f, soft))  # type: ignore[return-value]

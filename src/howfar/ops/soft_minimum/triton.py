@@ -125,7 +125,6 @@ def _streamed(pair: Pair, h: Tensor, v: Tensor | None, scale: Tensor, form: Form
     params = tiles.parameters(pair.batch, [(scale, form.exponent, form.p)], like=h)
     for product, guard, coarse in tiles.passes(pair, scale):
         shift = pair.y.norms[:, :m] if product else 0.0
-        shift = pair.y.norms[:, :m] if product else 0.0
         bias = tiles.padded(scale[:, None] * (h - shift), pair.y.row, -torch.inf)
         meta = {**pair.meta(product, second=q > 0 and not few), "GUARD": guard, "KIND": tiles.kind_of(form.exponent)}
         blocks = -(-n // meta["BM"])
