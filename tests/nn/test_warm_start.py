@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -137,3 +138,22 @@ def test_a_training_loop_takes_fewer_iterations(iterations):
     (cold, cold_value), (warm, warm_value) = counts
     assert warm < 0.8 * cold
     assert warm_value == pytest.approx(cold_value, rel=1e-3)
+
+
+@pytest.mark.parametrize("n", [20, 600])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "options", [{}, {"blur": 0.3}, {"blur": 0.2, "reach": 0.5}, {"eps": 0.1, "reach": 0.3, "penalty": "tv"}]
+)
+def test_potentials_of_far_larger_or_smaller_costs_do_no_harm(n, dtype, options):
+    # Where mass is rather left out, potentials at rest in no mass are what may deceive.
+    scales = (1.0, 1e3) if "penalty" in options else (1e3, 1.0)
+    generator = torch.Generator().manual_seed(0)
+    loss = SinkhornDivergence(warm_start=True, max_iter=200, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", howfar.NotConverged)
+        for scale in scales:
+            x, y = (scale * torch.randn(n, 2, generator=generator, dtype=dtype) for _ in range(2))
+            value = loss(x, y + 0.3 * scale)
+    expected = howfar.sinkhorn_divergence(x, y + 0.3 * scale, **(options or {"eps": "auto"}))
+    assert_close(value, expected, rtol=2e-3, atol=1e-5)

@@ -148,3 +148,31 @@ def test_gradient_descent_brings_the_clouds_together():
         value.backward()
         optimiser.step()
     assert value < 0.03
+
+
+@pytest.mark.parametrize("reach", [None, 1.0])
+def test_the_temperature_beside_points_without_mass(reach):
+    x, y = torch.randn(4, 2, dtype=D), torch.randn(3, 2, dtype=D)
+    a, b = torch.tensor([0.5, 0.25, 0.0, 0.25], dtype=D), torch.tensor([0.0, 0.5, 0.5], dtype=D)
+    matrix = howfar.costs.resolve("sqeuclidean").matrix(x, y)
+    options = {"tol": 1e-13, "max_iter": 5000, "reach": reach}
+    values = (
+        lambda eps: howfar.transport(x, y, a=a, b=b, eps=eps, **options).value,
+        lambda eps: howfar.transport_matrix(matrix, a, b, eps=eps, **options).value,
+        lambda eps: howfar.sinkhorn_divergence(x, y, a=a, b=b, eps=eps, **options),
+        lambda eps: howfar.transport([x[:2], x], [y, y[:2]], eps=eps, **options).value,
+    )
+    for value in values:
+        assert gradcheck(value, (torch.tensor(0.3, dtype=D, requires_grad=True),), atol=1e-6, rtol=1e-5)
+
+
+def test_a_density_beyond_float32_beside_points_without_mass():
+    x = torch.tensor([[0.0], [0.0], [1.0]])
+    a, b = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 1.0, 0.0])
+    for graph in (False, True):
+        moving = x.clone().requires_grad_(graph)
+        result = howfar.transport(moving, x, a=a, b=b, eps=4.4e-4, reach=0.067)
+        assert_close(result.plan().detach(), torch.zeros(3, 3), rtol=0, atol=1e-30)
+        assert_close(result.cost.detach(), torch.tensor(0.0))
+    (gradient,) = torch.autograd.grad(result.value, moving)
+    assert_close(gradient, torch.zeros(3, 1), rtol=0, atol=1e-30)

@@ -134,10 +134,12 @@ class DenseCost:
 
 
 def _softmin(rows: Tensor, h: Tensor, eps: Tensor) -> Tensor:
-    scores = (h.unsqueeze(-2) - rows) / eps[..., None, None]
-    # An exponential that underflows takes ten times as long, and adds nothing to a sum that is at least 1.
-    least = scores.detach().amax(-1, keepdim=True) + 0.9 * math.log(torch.finfo(scores.dtype).tiny)
-    return -eps.unsqueeze(-1) * torch.logsumexp(torch.maximum(scores, least), -1)
+    gains = h.unsqueeze(-2) - rows
+    # An exponential that underflows takes ten times as long, and adds nothing to a sum that is at least 1. One of
+    # minus infinity has no derivative in the temperature.
+    range_of = 0.9 * math.log(torch.finfo(gains.dtype).tiny)
+    least = gains.detach().amax(-1, keepdim=True) + range_of * eps.detach()[..., None, None]
+    return -eps.unsqueeze(-1) * torch.logsumexp(torch.maximum(gains, least) / eps[..., None, None], -1)
 
 
 def _softmin_apply(rows: Tensor, h: Tensor, v: Tensor, eps: Tensor) -> Tensor:

@@ -76,12 +76,14 @@ def _renamed(tensor: Tensor, connected: bool) -> Tensor:
 def _functional(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
     eps, a, b = problem.eps.unsqueeze(-1), problem.a, problem.b
     # The mass of the plan is linear in each weighting; written so, no first derivative divides by a zero weight.
-    h = g + eps * torch.log(b.detach())
-    mass = _dot(a, torch.exp((f - problem.geometry.softmin(h, problem.eps, "x")) / eps))
+    logarithm = torch.log(b.detach())
+    # Not by way of the temperature: its derivative there would be nothing times the infinite.
+    h = torch.where(b > 0, g + eps * torch.where(b > 0, logarithm, 0), logarithm)
+    mass = _dot(a, problem.density(a, f, problem.geometry.softmin(h, problem.eps, "x")))
     if b.requires_grad:
         with torch.set_grad_enabled(f.requires_grad):
             soft = problem.geometry.softmin(problem.shifted_x(f), problem.eps, "y")
-            columns = torch.exp((g - soft) / eps)
+            columns = problem.density(b, g, soft)
         mass = mass + _dot(b - b.detach(), columns)
     excess = mass - a.sum(-1) * b.sum(-1)
     of_a, of_b = problem.marginals

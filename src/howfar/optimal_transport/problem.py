@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -90,6 +91,12 @@ class LinearProblem:
     def shifted_y(self, g: Tensor) -> Tensor:
         """h = g + eps log b."""
         return g + self.eps.unsqueeze(-1) * torch.log(self.b)
+
+    def density(self, weights: Tensor, potential: Tensor, soft: Tensor) -> Tensor:
+        """exp((potential - soft) / eps), the mass of one side of the plan per unit of weight; finite where there is no weight."""
+        exponent = (potential - soft) / self.eps.unsqueeze(-1)
+        largest = 0.99 * math.log(torch.finfo(exponent.dtype).max)
+        return torch.exp(torch.where(weights > 0, exponent, exponent.clamp(max=largest)))
 
     def updated_x(self, soft: Tensor, eps: Tensor) -> Tensor:
         """The f that is optimal against its soft minimum at temperature eps."""

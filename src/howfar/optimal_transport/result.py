@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -140,7 +141,7 @@ class EntropicResult(OTResult):
         f, g = self._potentials()
         h = self._shifted_y(g)
         soft = self.problem.geometry.softmin(h, self.problem.eps, "x")
-        rows = self.problem.a * torch.exp((f - soft) / self.problem.eps.unsqueeze(-1))
+        rows = self.problem.a * self.problem.density(self.problem.a, f, soft)
         return (rows * self.problem.geometry.softmin_cost(h, self.problem.eps, "x")).sum(-1).to(self.value.dtype)
 
     @cached_property
@@ -159,7 +160,15 @@ class EntropicResult(OTResult):
         f, g = self._potentials()
         # In the exponent a small weight meets the large density beside it before either overflows.
         h = self._shifted_x(f).unsqueeze(-1) + self._shifted_y(g).unsqueeze(-2)
-        plan = torch.exp((h - self.problem.geometry.matrix()) / self.problem.eps[..., None, None])
+        exponent = (h - self.problem.geometry.matrix()) / self.problem.eps[..., None, None]
+        if exponent.requires_grad:
+            # What stands for no mass beneath a logarithm may meet a density that shows it.
+            absent = (self.problem.a == 0).unsqueeze(-1) | (self.problem.b == 0).unsqueeze(-2)
+            largest = 0.99 * math.log(torch.finfo(exponent.dtype).max)
+            plan = torch.exp(torch.where(absent, exponent.clamp(max=largest), exponent))
+            plan = torch.where(absent, plan - plan.detach(), plan)
+        else:
+            plan = torch.exp(exponent)
         return plan.to(self.value.dtype)
 
     @torch.no_grad()
@@ -182,7 +191,7 @@ class EntropicResult(OTResult):
         else:
             h, own, weights = self._shifted_x(f), g, self.problem.b
         soft, averages = self.problem.geometry.softmin_apply(h, v, self.problem.eps, side)
-        out = (weights * torch.exp((own - soft) / self.problem.eps.unsqueeze(-1))).unsqueeze(-1) * averages
+        out = (weights * self.problem.density(weights, own, soft)).unsqueeze(-1) * averages
         return (out.squeeze(-1) if single else out).to(self.value.dtype)
 
     def map(self, z: Any = None) -> Tensor:

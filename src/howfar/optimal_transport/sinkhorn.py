@@ -36,6 +36,8 @@ _DRIFT = 10, 1e-3
 """After so many iterations without progress, a step that differs from the one before by so small a share is drift."""
 _NEAR = 1.0
 """The error up to which the potentials of the next iteration are near those of the last."""
+_FOREIGN = 8.0
+"""Times the largest cost, as seen, beyond which no potential of hard marginals lies."""
 _STEEP = 100.0
 """Up to so many temperatures in the largest cost, mass finds its way in fewer steps than annealing takes."""
 _IN_CACHE = 0.75
@@ -107,9 +109,15 @@ class Sinkhorn:
         problem = problem.detached()
         start = None if init is None else init.detach().to(problem.b).expand_as(problem.b)
         hottest = torch.where(scale > _STEEP * problem.eps, scale, problem.eps)
+        doubted = None if start is None or near is not None else hottest
+        if start is not None and doubted is not None and problem.balanced:
+            # Beside potentials of much larger costs those of this problem are rounding, and so is their value.
+            foreign = ~(torch.where(problem.b > 0, start.abs(), 0).amax(-1) <= _FOREIGN * scale)
+            start = _chosen(foreign, _start(problem, hottest), start) if bool(foreign.any()) else start
         begun = self._contained(problem, hottest, start)
         if begun is None:
-            return self._accelerated(problem, scale, _start(problem, hottest) if start is None else start, 0, near)
+            first = _start(problem, hottest) if start is None else start
+            return self._accelerated(problem, scale, first, 0, near, doubted)
         n_iter = int(begun.iterations.max())
         left = ~(begun.error <= self.promised(problem.a.dtype))
         if not bool(left.any()):
@@ -119,7 +127,8 @@ class Sinkhorn:
         # Plain steps that lead nowhere soon leave the quick directions at rest, which is a worse start than the first.
         others = problem.selected(left)
         again = _start(others, hottest[left]) if start is None else start[left]
-        rest = self._accelerated(others, scale[left], again, int(begun.iterations[left].max()))
+        doubted = None if doubted is None else doubted[left]
+        rest = self._accelerated(others, scale[left], again, int(begun.iterations[left].max()), doubted=doubted)
         f, g, error = begun.f.clone(), begun.g.clone(), begun.error.clone()
         f[left], g[left], error[left] = rest.f, rest.g, rest.marginal_error
         method = "alternation in cache, then accelerated, as it converges slowly"
@@ -144,14 +153,25 @@ class Sinkhorn:
         return problem.geometry.alternate(task)
 
     def _accelerated(
-        self, problem: LinearProblem, scale: Tensor, point: Tensor, n_iter: int, near: Tensor | None = None
+        self,
+        problem: LinearProblem,
+        scale: Tensor,
+        point: Tensor,
+        n_iter: int,
+        near: Tensor | None = None,
+        doubted: Tensor | None = None,
     ) -> Solution:
-        """From `point`, reached in `n_iter` iterations; `near` is about its f."""
+        """From `point`, reached in `n_iter` iterations; `near` is about its f.
+
+        A `doubted` point, of another problem, may be far off: annealing from these temperatures then replaces it.
+        """
         tol = self.promised(problem.a.dtype)
         # Where mass has far to go, one step of the potentials is like the next up to what float32 does not hold.
         single = problem.a.dtype != torch.float64
         floor = torch.inf if single else 4 * torch.finfo(problem.a.dtype).eps * (1 + scale / problem.eps)
         fixed_point = _fixed_point(problem)
+        if doubted is not None:
+            point = _credible(problem, point, doubted)
         active = plain = torch.ones_like(problem.eps, dtype=torch.bool)
         error = torch.full_like(problem.eps, torch.inf)
         dual, best, highest, waited = error, error, -error, torch.zeros_like(problem.eps)
@@ -314,6 +334,15 @@ def _fixed_point(problem: LinearProblem) -> _Alternating | _Symmetric:
 def _start(problem: LinearProblem, hottest: Tensor) -> Tensor:
     # Between a measure and itself zero is near enough: what stays in place costs nothing.
     return torch.zeros_like(problem.b) if problem.symmetric else _Alternating(problem).annealed(hottest)
+
+
+def _credible(problem: LinearProblem, point: Tensor, hottest: Tensor) -> Tensor:
+    """A point of another problem, or where most of the mass would be elsewhere, one that was annealed."""
+    step = _fixed_point(problem).step(point)
+    far = ~(step.error <= _NEAR)
+    point = _chosen(far, _start(problem, hottest), point) if bool(far.any()) else point
+    # Where no mass is moved it is the update that a bound was reached by, and no error tells whether it was.
+    return point if problem.marginals[1].bound == torch.inf else _chosen(~far, step.image, point)
 
 
 def _error(problem: LinearProblem, side: int, potential: Tensor, soft: Tensor) -> Tensor:
