@@ -120,16 +120,25 @@ def test_workers_of_a_data_loader() -> None:
     assert child(code, timeout=90) == "True"
 
 
+LONG = {
+    "softmin": "ops.softmin(x, x, torch.zeros(len(x)), eps=.1, backend='cpu')",
+    "kernel_sum": "ops.kernel_sum(x, x, torch.ones(len(x), 9), kernel='laplacian', backend='cpu')",
+    "nearest": "ops.nearest(x, x, k=128, backend='cpu')",
+}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
-def test_ctrl_c_is_answered_within_a_second() -> None:
+@pytest.mark.parametrize("op", LONG)
+def test_ctrl_c_is_answered_within_a_second(op: str) -> None:
     code = (
-        "import torch, howfar\n"
-        "x = torch.rand(2_000_000, 3)\n"
+        "import torch\n"
+        "from howfar import ops\n"
         "torch.set_num_threads(1)\n"
-        "howfar.ops.softmin(x[:10], x[:10], torch.zeros(10), eps=.1, backend='cpu')\n"
-        "print('ready', flush=True)\n"
-        "try: howfar.ops.softmin(x, x, torch.zeros(len(x)), eps=.1, backend='cpu')\n"
-        "except KeyboardInterrupt: print('interrupted', flush=True)\n"
+        "for n in (200, 2_000_000):\n"
+        "    x = torch.rand(n, 3)\n"
+        "    if n > 200: print('ready', flush=True)\n"
+        f"    try: {LONG[op]}\n"
+        "    except KeyboardInterrupt: print('interrupted', flush=True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

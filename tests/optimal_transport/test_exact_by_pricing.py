@@ -120,6 +120,15 @@ def test_weights_at_scale_and_without_mass_are_proved():
     assert (a[i] > 0).all()
 
 
+def test_hardly_any_mass_takes_no_digits_from_the_proof():
+    """The costs of the tiny masses are 1e11 times those that are paid, and one of them is undercut by their rounding."""
+    x, y = torch.tensor([[1, 0], [2, 1e-8]], dtype=D), torch.tensor([[-2, 1e-4], [0, 0], [1, 5.2098e-6]], dtype=D)
+    a, b = torch.tensor([1e-30, 1], dtype=D), torch.tensor([1e-30, 0, 1], dtype=D)
+    r = howfar.transport(x, y, a=a, b=b, cost="cosine")
+    assert r.status is howfar.Status.CONVERGED
+    assert r.value == pytest.approx(1.354497e-11, rel=1e-5)
+
+
 @needs_library
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_an_interrupt_is_answered_within_a_second():

@@ -233,18 +233,31 @@ def _by_pricing(
             else:
                 break
         i, j, mass = simplex.entries()
-    # One pass of c-transforms makes the duals feasible to the last bit, and gives points without mass theirs.
-    f = _transformed(problem, g + change[1], 1, "x")[0].squeeze(-1)
-    g = _transformed(problem, f, 1, "y")[0].squeeze(-1)
     entry = i, j, mass.double() * unit
-    return f, g, entry, _is_proved(problem, f, g, entry)
+    proof = _feasible(problem, g + change[1], "x")
+    if not _is_proved(problem, *proof, entry):
+        # A cost undercut by rounding is made good by the side that comes first, which may have the mass, and the other none.
+        other = _feasible(problem, f + change[0], "y")
+        proof = max(proof, other, key=lambda duals: float(_promised(problem, *duals)))
+    return *proof, entry, _is_proved(problem, *proof, entry)
+
+
+def _feasible(problem: LinearProblem, potential: Tensor, first: Side) -> tuple[Tensor, Tensor]:
+    """Duals f, g that no cost undercuts, of c-transforms of the other side's potential: points without mass get theirs."""
+    one = _transformed(problem, potential, 1, first)[0].squeeze(-1)
+    other = _transformed(problem, one, 1, "y" if first == "x" else "x")[0].squeeze(-1)
+    return (one, other) if first == "x" else (other, one)
+
+
+def _promised(problem: LinearProblem, f: Tensor, g: Tensor) -> Tensor:
+    """The dual value, with equal masses: the input promises them to its rounding only, and the simplex has them equal."""
+    return (problem.a * f).sum() + (problem.b * g).sum() * (problem.a.sum() / problem.b.sum())
 
 
 def _is_proved(problem: LinearProblem, f: Tensor, g: Tensor, entry: tuple[Tensor, Tensor, Tensor]) -> bool:
     """Whether the gap between plan and duals is none, up to the rounding of the duals."""
     paid = _paid(problem, entry)
-    # The input promises equal masses to its rounding only, and the simplex has them equal.
-    gap = paid - (problem.a * f).sum() - (problem.b * g).sum() * (problem.a.sum() / problem.b.sum())
+    gap = paid - _promised(problem, f, g)
     return bool(gap <= _GAP * paid.abs() + _TOLERANCE * torch.maximum(f.abs().amax(), g.abs().amax()))
 
 
