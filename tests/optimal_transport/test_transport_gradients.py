@@ -174,5 +174,8 @@ def test_a_density_beyond_float32_beside_points_without_mass():
         result = howfar.transport(moving, x, a=a, b=b, eps=4.4e-4, reach=0.067)
         assert_close(result.plan().detach(), torch.zeros(3, 3), rtol=0, atol=1e-30)
         assert_close(result.cost.detach(), torch.tensor(0.0))
+        for side in ("x", "y"):
+            assert_close(result.apply(torch.ones(3), side).detach(), torch.zeros(3), rtol=0, atol=1e-30)
+        assert_close(result.map().detach(), x[1].expand(3, 1))
     (gradient,) = torch.autograd.grad(result.value, moving)
     assert_close(gradient, torch.zeros(3, 1), rtol=0, atol=1e-30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -138,11 +139,14 @@ class EntropicResult(OTResult):
     @property
     def cost(self) -> Tensor:
         """<P, C>; differentiable twice."""
+        return self._as_solved(self._cost).to(self.value.dtype)
+
+    def _cost(self) -> Tensor:
         f, g = self._potentials()
         h = self._shifted_y(g)
         soft = self.problem.geometry.softmin(h, self.problem.eps, "x")
         rows = self.problem.a * self.problem.density(self.problem.a, f, soft)
-        return (rows * self.problem.geometry.softmin_cost(h, self.problem.eps, "x")).sum(-1).to(self.value.dtype)
+        return (rows * self.problem.geometry.softmin_cost(h, self.problem.eps, "x")).sum(-1)
 
     @cached_property
     def bounds(self) -> tuple[Tensor, Tensor]:
@@ -162,7 +166,7 @@ class EntropicResult(OTResult):
         h = self._shifted_x(f).unsqueeze(-1) + self._shifted_y(g).unsqueeze(-2)
         exponent = (h - self.problem.geometry.matrix()) / self.problem.eps[..., None, None]
         if exponent.requires_grad:
-            # What stands for no mass beneath a logarithm may meet a density that shows it.
+            # As in `_as_solved`, without the overflow.
             absent = (self.problem.a == 0).unsqueeze(-1) | (self.problem.b == 0).unsqueeze(-2)
             largest = 0.99 * math.log(torch.finfo(exponent.dtype).max)
             plan = torch.exp(torch.where(absent, exponent.clamp(max=largest), exponent))
@@ -185,13 +189,17 @@ class EntropicResult(OTResult):
     def apply(self, v: Any, side: Literal["x", "y"] = "x") -> Tensor:
         """P v or P^T v, streamed; differentiable twice."""
         v, single = self._columns(v, side)
-        f, g = self._potentials()
-        if side == "x":
-            h, own, weights = self._shifted_y(g), f, self.problem.a
-        else:
-            h, own, weights = self._shifted_x(f), g, self.problem.b
-        soft, averages = self.problem.geometry.softmin_apply(h, v, self.problem.eps, side)
-        out = (weights * self.problem.density(weights, own, soft)).unsqueeze(-1) * averages
+
+        def masses() -> Tensor:
+            f, g = self._potentials()
+            if side == "x":
+                h, own, weights = self._shifted_y(g), f, self.problem.a
+            else:
+                h, own, weights = self._shifted_x(f), g, self.problem.b
+            soft, averages = self.problem.geometry.softmin_apply(h, v, self.problem.eps, side)
+            return (weights * self.problem.density(weights, own, soft)).unsqueeze(-1) * averages
+
+        out = self._as_solved(masses)
         return (out.squeeze(-1) if single else out).to(self.value.dtype)
 
     def map(self, z: Any = None) -> Tensor:
@@ -203,8 +211,19 @@ class EntropicResult(OTResult):
             _checks.check_same_space(cloud.x, points, "x", "z")
             batch = _checks.check_batch(cloud.batch, points.shape[:-2], "x", "z")
             geometry = PointCloud(points.expand(*batch, *points.shape[-2:]), cloud.y, cloud.cost, cloud.backend)
-        h = self._shifted_y(self._potentials()[1])
-        return geometry.softmin_apply(h, cloud.y, self.problem.eps, "x")[1].to(self.value.dtype)
+        averages = lambda: geometry.softmin_apply(
+            self._shifted_y(self._potentials()[1]), cloud.y, self.problem.eps, "x"
+        )[1]
+        return self._as_solved(averages).to(self.value.dtype)
+
+    def _as_solved(self, of_plan: Callable[[], Tensor]) -> Tensor:
+        """What is read from the plan; what stands for no mass beneath a logarithm may meet a density that shows it."""
+        out = of_plan()
+        if not out.requires_grad or bool((self.problem.a > 0).all() & (self.problem.b > 0).all()):
+            return out
+        with torch.no_grad():
+            plain = of_plan()
+        return plain + (out - out.detach())
 
     def _potentials(self) -> tuple[Tensor, Tensor]:
         return implicit.potentials(self.problem, *self.solution)
