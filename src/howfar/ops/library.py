@@ -35,7 +35,7 @@ with torch.inference_mode():
 _PLAIN.add(_keys(torch.empty(0)))
 
 
-def opaque(tensors: Iterable[Tensor]) -> bool:
+def unwatched(tensors: Iterable[Tensor]) -> bool:
     """Whether nobody sees a call on these tensors: they are plain ones on the CPU, and no graph, mode or transform records.
 
     The operator would then do nothing but what it was registered with.

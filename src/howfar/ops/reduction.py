@@ -93,7 +93,7 @@ class Reduction:
         """The value. Constants that are left out are the bandwidths of the summand."""
         tensors: list[Tensor] = []
         text = spelling.spell(summand, tensors)
-        if text is not None and not tensors and library.opaque(inputs):
+        if text is not None and not tensors and library.unwatched(inputs):
             constants = constants.detach() if constants is not None and constants.requires_grad else constants
             return self._computed(0, inputs, constants, summand, backend)[0]
         if constants is None:

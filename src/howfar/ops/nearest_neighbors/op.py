@@ -79,7 +79,7 @@ def nearest_of(x: Tensor, y: Tensor, h: Tensor | None, k: int, cost: costs.Cost,
     else:
         (x, y, h), _ = working(x, y, h)
     text = spelling.spell(cost, [])
-    if text is not None and library.opaque((x, y) if h is None else (x, y, h)):
+    if text is not None and library.unwatched((x, y) if h is None else (x, y, h)):
         values, indices = _found(x, y, h, k, cost, backend)
         return cast(values, dtype), indices
     transformed = torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
