@@ -151,7 +151,7 @@ def test_kernel_sums_against_the_graph_in_float64(name: str, columns: int, isa: 
 def test_kernel_sums_have_compiled_derivatives(name: str) -> None:
     """Of few columns all of them; of many, sums of slopes for each column would take longer than the reference does."""
     x, y, h, _ = inputs(3)
-    for columns, expected in ((1, True), (100, name != "imq")):
+    for columns, expected in ((1, True), (100, name not in ("imq", "polynomial 3"))):
         w = h.nan_to_num(neginf=0.0).unsqueeze(-1).expand(*h.shape, columns)
         out, _ = kernel_summation.forward(False, x, y, w, SUMMANDS[name])
         found = kernel_summation.gradient((True, True, True), out, (x, y, w), SUMMANDS[name])

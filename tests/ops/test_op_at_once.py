@@ -59,7 +59,7 @@ def test_it_is_the_operator_bit_for_bit(call: str, kind: str, monkeypatch: pytes
     inputs = arguments(kind)
     with torch.no_grad():
         got = CALLS[call](*inputs)
-        monkeypatch.setattr(library, "opaque", lambda _: False)
+        monkeypatch.setattr(library, "unwatched", lambda _: False)
         expected = CALLS[call](*inputs)
     for one, other in zip(got, expected, strict=True):
         assert torch.equal(one, other)
@@ -83,26 +83,26 @@ def test_a_mode_sees_the_operator(name: str) -> None:
 def test_who_sees_a_call() -> None:
     x = torch.zeros(3, 2)
     leaf = torch.zeros(3, 2, requires_grad=True)
-    assert library.opaque((x, x))
-    assert not library.opaque((x, leaf))
+    assert library.unwatched((x, x))
+    assert not library.unwatched((x, leaf))
     with torch.no_grad():
-        assert library.opaque((x, leaf))
-        assert library.opaque((torch.nn.Parameter(x),))
+        assert library.unwatched((x, leaf))
+        assert library.unwatched((torch.nn.Parameter(x),))
     with torch.inference_mode():
-        assert library.opaque((x, torch.zeros(2)))
-    assert not library.opaque((torch.zeros(2, device="meta"),))
-    assert not library.opaque((x.to_sparse(),))
-    assert not library.opaque((torch.zeros(2, dtype=torch.complex64).conj().imag,))
+        assert library.unwatched((x, torch.zeros(2)))
+    assert not library.unwatched((torch.zeros(2, device="meta"),))
+    assert not library.unwatched((x.to_sparse(),))
+    assert not library.unwatched((torch.zeros(2, dtype=torch.complex64).conj().imag,))
     with torch.device("cpu"):
-        assert not library.opaque((x,))
+        assert not library.unwatched((x,))
 
     class Own(Tensor):
         pass
 
-    assert not library.opaque((x.as_subclass(Own),))
+    assert not library.unwatched((x.as_subclass(Own),))
     levels: list[bool] = []
-    torch.func.vmap(lambda row: (levels.append(library.opaque((row,))), row)[1])(x)
-    torch.func.grad(lambda row: (levels.append(library.opaque((x,))), row.sum())[1])(x)
+    torch.func.vmap(lambda row: (levels.append(library.unwatched((row,))), row)[1])(x)
+    torch.func.grad(lambda row: (levels.append(library.unwatched((x,))), row.sum())[1])(x)
     with torch.autograd.forward_ad.dual_level():
-        levels.append(library.opaque((x,)))
+        levels.append(library.unwatched((x,)))
     assert levels == [False, False, False]

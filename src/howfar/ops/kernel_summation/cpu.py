@@ -128,7 +128,7 @@ def gradient(
     in_x, in_y, in_w = wanted
     columns, together = w.shape[-1], _together(x)
     many = columns > 2 * together and offsets is None
-    if (in_x or in_y) and many and any(term.profile == "rational" for term in terms):
+    if (in_x or in_y) and many and any(map(_goes_by_column, terms)):
         return None
     totals: list[Tensor | None] = [None, None, None]
     stacked = isinstance(summand, kernels.Stack)
@@ -159,6 +159,11 @@ def gradient(
                 if in_y:
                     _add(totals, 1, _pull(group, clouds.swapped(), pull, w))
     return tuple(t.to(like.dtype) if t is not None else None for t, like in zip(totals, inputs, strict=True))
+
+
+def _goes_by_column(term: Term) -> bool:
+    """Whether its derivative in the points takes sums for every column of weights."""
+    return term.profile == "rational" or (term.profile == "polynomial" and term.base.exponent > 1)
 
 
 def _add(totals: list[Tensor | None], place: int, part: Tensor) -> None:
@@ -211,18 +216,28 @@ def _pull_of_weights(term: Term, clouds: Clouds, x: Tensor, w: Tensor, grad: Ten
 
 def _pull_of_products(term: Term, clouds: Clouds, x: Tensor, w: Tensor, grad: Tensor) -> Tensor:  # noqa: ARG001
     """sum_j <grad_i, w_j> dk(x_i, y_j) / dx_i of (s <x_i, y_j> + c)^e, a sum of the y_j."""
-    w, grad = w.to(clouds.y.dtype), grad.to(clouds.y.dtype)
-    with_points = (w.unsqueeze(-1) * clouds.y.unsqueeze(-2)).flatten(-2)
-    exponent = term.base.exponent
-    if exponent > 1:
-        sums = _sums([replace(term, base=replace(term.base, exponent=exponent - 1))], clouds, with_points)
-    elif clouds.offsets is None:
-        sums = with_points.sum(-2, keepdim=True).expand(*clouds.x.shape[:-1], -1)
+    y, e = clouds.y, term.base.exponent
+    w, grad = w.to(y.dtype), grad.to(y.dtype)
+    if e == 1:
+        total = _product_of_problems(grad, w, y, clouds.offsets)
     else:
-        rows, columns = (side.diff() for side in clouds.offsets)
-        sums = torch.segment_reduce(with_points, "sum", lengths=columns).repeat_interleave(rows, 0)
-    pulls = (grad.unsqueeze(-1) * sums.unflatten(-1, (w.shape[-1], -1))).sum(-2)
-    return pulls * (exponent * term.scale * term.sign)
+        slope = replace(term, base=replace(term.base, exponent=e - 1), sign=1.0)
+        total = torch.zeros_like(clouds.x)
+        for of_w, of_grad in zip(*(t.split(_together(y), -1) for t in (w, grad)), strict=True):
+            with_points = (of_w.unsqueeze(-1) * y.unsqueeze(-2)).flatten(-2)
+            sums = _sums([slope], clouds, with_points).unflatten(-1, (of_w.shape[-1], -1))
+            total += (of_grad.unsqueeze(-1) * sums).sum(-2)
+    pulled: Tensor = total * (e * term.scale * term.sign)
+    return pulled
+
+
+def _product_of_problems(grad: Tensor, w: Tensor, y: Tensor, offsets: Offsets | None) -> Tensor:
+    """grad w^T y."""
+    if offsets is None:
+        return grad @ (w.mT @ y)
+    rows, columns = (side.diff().tolist() for side in offsets)
+    parts = zip(grad.split(rows), w.split(columns), y.split(columns), strict=True)
+    return torch.cat([g @ (v.mT @ points) for g, v, points in parts])
 
 
 def _arranged(term: Term, x: Tensor, y: Tensor, offsets: Offsets | None, *, wide: bool) -> Clouds:

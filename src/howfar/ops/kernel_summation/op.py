@@ -128,7 +128,8 @@ def _ragged(x: Any, y: Any, w: Any, kernel: str | Summand, backend: str, offsets
     summand = kernel if isinstance(kernel, costs.Cost) else kernels.resolve(kernel)
     _checks.check_distances(x, y, summand.highest_power)
     _checks.check_finite(w, "w", "Give a point that does not count the weight 0.")
-    spelling.spell(summand, bandwidths := [])
+    bandwidths: list[Tensor] = []
+    spelling.spell(summand, bandwidths)
     if bandwidths:
         got, fix = f"bandwidths of shape {tuple(bandwidths[0].shape[:-2])}", "Call it once for each problem."
         raise ShapeError(complaint("kernel", "one bandwidth for all problems beside offsets", got, fix))
@@ -143,7 +144,9 @@ def _ragged(x: Any, y: Any, w: Any, kernel: str | Summand, backend: str, offsets
 
 def _of_columns(summand: Summand, offsets: ragged.Offsets) -> tuple[Callable[..., Tensor], ragged.Gradient]:
     """The value and the derivative of all problems on the compiled kernels, for w with columns or without."""
-    column = lambda w: w if w.ndim == 2 else w.unsqueeze(-1)
+
+    def column(w: Tensor) -> Tensor:
+        return w if w.ndim == 2 else w.unsqueeze(-1)
 
     def value(x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         out, _ = cpu.forward(False, x, y, column(w), summand, offsets)
