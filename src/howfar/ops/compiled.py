@@ -7,9 +7,11 @@ absolute differences or of their powers, or the inner product.
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -247,8 +249,7 @@ def why_not_these(*tensors: Tensor) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A summand of a kernel sum: a profile of u, added to one of the results.
 
     Attributes:
@@ -321,7 +322,7 @@ def run(
         r=0 if left is None else left.shape[-1], tilt=tilt, pull=pull, rest=rest,
     )  # fmt: skip
     if parts:
-        call.part = (_native.Part * each)(*(_native.Part(p.exponent, PROFILES[p.profile], p.result) for p in parts))
+        call.part = _as_array(tuple(parts))
     if batch:
         for name, (_, step) in addresses.items():
             setattr(call, f"{name}_step", step)
@@ -345,6 +346,11 @@ def run(
         call.batch, call.row_begin, call.row_end = problems, begin, end
         rehearsal.call(kernel, dtype == torch.float32, call)
     return out, beside
+
+
+@functools.lru_cache(maxsize=64)
+def _as_array(parts: tuple[Part, ...]) -> Any:
+    return (_native.Part * len(parts))(*(_native.Part(p.exponent, PROFILES[p.profile], p.result) for p in parts))
 
 
 def _dense(numbers: Numbers, problems: Sequence[int], each: tuple[int, ...]) -> Tensor | ctypes.Array[ctypes.c_double]:
