@@ -24,7 +24,9 @@ _SHORTEST_S = 0.01
 """Of one timing: shorter calls are repeated."""
 _BRIEF_S = 0.5
 """A call up to so long is made once before it is timed: the first after another contender pays for what that one left,
-memory on its way back to the system, cold caches, threads that still spin."""
+memory on its way back to the system, cold caches."""
+_REST_S = 0.1
+"""Before it: threads of other libraries spin for a while after their work, on the processors that the next one needs."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class _Clock:
 
     def time(self) -> Any:
         if self.brief:
+            time.sleep(_REST_S)
             self.contender.run()
         base = _restart_peak()
         start = time.perf_counter()
