@@ -269,20 +269,21 @@ def table(job: Job, rows: Sequence[Row]) -> str:
         if row.median_s is None or row.quartiles_s is None:
             lines.append(f"  {row.contender:{width}} {row.note:>64} {error:>8}".rstrip())
             continue
-        spread = " .. ".join(map(_duration, row.quartiles_s)) if row.rounds > 1 else "once"
+        spread = " .. ".join(map(duration, row.quartiles_s)) if row.rounds > 1 else "once"
         ratio = "" if row.times_ours is None else f"{row.times_ours:.2f}"
         rate = "" if row.pairs_per_s is None else f"{row.pairs_per_s / 1e9:.3g}"
         share = "" if row.share_of_ceiling is None else f"{row.share_of_ceiling:.0%}"
         memory = "" if row.memory_mib is None else f"{row.memory_mib:.0f} MiB"
         said = f"{row.claim} {'kept' if row.kept else 'MISSED'}" if row.claim else ""
         lines.append(
-            f"  {row.contender:{width}} {_duration(row.median_s):>9} {spread:>19} {ratio:>7} {rate:>8} {share:>7} "
+            f"  {row.contender:{width}} {duration(row.median_s):>9} {spread:>19} {ratio:>7} {rate:>8} {share:>7} "
             f"{memory:>9} {error:>8}  {'; '.join(filter(None, (said, row.note)))}".rstrip()
         )
     return "\n".join(lines)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds for a reader."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}" if seconds < 100 * size else f"{seconds / size:.0f} {unit}"
