@@ -50,7 +50,11 @@ def section(run: dict[str, Any]) -> str:
 
 def table(job: dict[str, Any]) -> str:
     """One job; the error is what the head of its column says."""
-    lines = [f"{job['job']}:\n", f"| | time | x ours | error {job['error']} | memory | |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        f"{job['job']}:\n",
+        f"| | time | x ours | error {job['error']} | memory | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for row in job["rows"]:
         time = "" if row["median_s"] is None else duration(row["median_s"])
         ratio = "" if row["times_ours"] is None else f"{row['times_ours']:.2f}"
