@@ -12,7 +12,7 @@ from howfar import ops
 from howfar.costs import Cost, SqEuclidean
 from howfar.geometry.protocol import Side
 from howfar.geometry.spatial_order import Order, spatial_order
-from howfar.ops import alternation, soft_minimum, sweep
+from howfar.ops import alternation, compiled, soft_minimum, sweep
 
 _SAMPLE = 256
 _SQUARED = SqEuclidean()
@@ -112,11 +112,15 @@ class PointCloud:
         """An update of f and the soft minimum over it in one pass; None where they are two."""
         x, y, cost, own, other = self._arranged("x")
         if own is None or other is None:
-            return sweep.between_points(x, y, cost, self.backend, turn, in_order=False)
+            return sweep.between_points(x, y, cost, self.backend, turn, in_order=False, radius=lambda: self._radius)
         f, a, g, b = own.numbers(turn.f), own.numbers(turn.a), other.numbers(turn.g), other.numbers(turn.b)
         turn = replace(turn, f=f, a=a, g=g, b=b)
-        swept = sweep.between_points(x, y, cost, self.backend, turn, in_order=True)
+        swept = sweep.between_points(x, y, cost, self.backend, turn, in_order=True, radius=lambda: self._radius)
         return None if swept is None else (own.undone(swept[0]), other.undone(swept[1]))
+
+    @cached_property
+    def _radius(self) -> float:
+        return compiled.squared_radius(self.x, self.y)
 
     def softmin_apply(self, h: Tensor, v: Tensor, eps: Tensor, side: Side) -> tuple[Tensor, Tensor]:
         """That, and the averages of v under the same weights."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -140,7 +140,14 @@ class Clouds:
 
 
 def arrange(
-    base: Base, x: Tensor, y: Tensor, sharpness: float | None, *, wide: bool = False, offsets: Offsets | None = None
+    base: Base,
+    x: Tensor,
+    y: Tensor,
+    sharpness: float | None,
+    *,
+    wide: bool = False,
+    offsets: Offsets | None = None,
+    radius: Callable[[], float] | None = None,
 ) -> Clouds:
     """Form and precision for these points; the README of soft_minimum derives the rule.
 
@@ -151,6 +158,7 @@ def arrange(
         sharpness: the largest factor before the cost in an exponent (1 / eps); None where the cost itself is summed.
         wide: whether to compute in float64 in any case.
         offsets: as in `Clouds`.
+        radius: what `squared_radius` finds, where someone remembers it.
     """
     given = x.dtype
     if base.directions:
@@ -166,7 +174,8 @@ def arrange(
         form = base.kind
         gentle = False
     else:
-        form, gentle, wider = _form(base, x, y, None if sharpness is None else sharpness * factor, wide)
+        remembered = None if base.directions or unit != 1 else radius
+        form, gentle, wider = _form(base, x, y, None if sharpness is None else sharpness * factor, wide, remembered)
         wide = wide or wider
     if wide:
         x, y = x.double(), y.double()
@@ -176,7 +185,9 @@ def arrange(
     return clouds
 
 
-def _form(base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool) -> tuple[str, bool, bool]:
+def _form(
+    base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool, remembered: Callable[[], float] | None = None
+) -> tuple[str, bool, bool]:
     """Product or difference, whether scores are gentle, and whether to go to float64."""
     dtype = torch.float64 if wide else x.dtype
     few = x.shape[:-1].numel() * y.shape[-2] <= _FEW_PAIRS
@@ -185,13 +196,13 @@ def _form(base: Base, x: Tensor, y: Tensor, sharpness: float | None, wide: bool)
         if d <= _MOST_DIFFERENCES[dtype]:
             return "difference", False, False
         return ("difference" if few else "product"), False, True
-    radius = squared_radius(x, y)
+    radius = squared_radius(x, y) if remembered is None else remembered()
     if not noise(radius, sharpness, dtype) <= NOISE[dtype]:
         if radius * sharpness > 1e30:
             return "difference", False, True
         if dtype == torch.float64 or d <= _MOST_DIFFERENCES[dtype]:
             return "difference", False, False
-        return _form(base, x, y, sharpness, True)[0], False, True
+        return _form(base, x, y, sharpness, True, remembered)[0], False, True
     most = _MOST_DIFFERENCES[dtype] if dtype == torch.float64 else _DIFFERENCES_AS_FAST
     return ("difference" if d <= most else "product"), True, False
 

@@ -8,6 +8,7 @@ them is in cache, with the rows put right, their column sums are the soft minimu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -54,17 +55,17 @@ class Turn:
 
 
 def between_points(
-    x: Tensor, y: Tensor, cost: Cost, backend: str, turn: Turn, *, in_order: bool
+    x: Tensor, y: Tensor, cost: Cost, backend: str, turn: Turn, *, in_order: bool, radius: Callable[[], float] | None = None
 ) -> tuple[Tensor, Tensor] | None:
     """The new f (..., n) and the soft minimum over it (..., m); None where they have to be computed in turn.
 
     That is where the potentials moved too far, and on other backends. Points without mass get 0. Where the points lie in
-    spatial order, those too far from each other are passed over.
+    spatial order, those too far from each other are passed over. `radius` as in `compiled.arrange`.
     """
     base = compiled.base_of(cost)
     if not isinstance(base, Base) or y.shape[-2] > _MOST_COLUMNS or not _runs(backend, x, y, turn):
         return None
-    clouds = compiled.arrange(base, x, y, 1 / float(turn.eps.min()))
+    clouds = compiled.arrange(base, x, y, 1 / float(turn.eps.min()), radius=radius)
     dtype, batch, n, m = clouds.x.dtype, turn.eps.shape, x.shape[-2], y.shape[-2]
     near, g = (t.masked_fill(w == 0, -math.inf) for t, w in ((turn.f, turn.a), (turn.g, turn.b)))
     part = max(_FEWEST_ROWS, -(-n // _PARTS))

@@ -26,8 +26,10 @@ _FEWEST = 256
 _FAR = 128.0
 """The largest cost in units of the temperature, from which on far points say nothing to each other."""
 _RUN = 4
-"""Points that one stands for."""
-_ENOUGH = 1e-2
+"""Points that their mean stands for."""
+_RUN_OF_ONE = 16
+"""Points that the first of them stands for: it says little of the others, so few do nearly as well as many."""
+_ENOUGH = 5e-2
 """The marginal error of clouds of many features, that say less than this of those that they stand for."""
 
 
@@ -81,14 +83,15 @@ def _coarser(problem: LinearProblem) -> LinearProblem:
 
 
 def _stand_ins(points: Tensor, weights: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
-    whole = points.shape[-2] // _RUN * _RUN
-    runs = points[..., :whole, :].unflatten(-2, (-1, _RUN))
-    masses = weights[..., :whole].unflatten(-1, (-1, _RUN)).clone()
+    run = _RUN if mean else _RUN_OF_ONE
+    whole = points.shape[-2] // run * run
+    runs = points[..., :whole, :].unflatten(-2, (-1, run))
+    masses = weights[..., :whole].unflatten(-1, (-1, run)).clone()
     masses[..., -1, -1] += weights[..., whole:].sum(-1)
     total = masses.sum(-1)
     if not mean:
         return runs[..., 0, :], total
-    share = torch.where(total.unsqueeze(-1) > 0, masses / total.unsqueeze(-1), 1 / _RUN)
+    share = torch.where(total.unsqueeze(-1) > 0, masses / total.unsqueeze(-1), 1 / run)
     return (share.unsqueeze(-1) * runs).sum(-2), total
 
 
