@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from howfar import _native, costs
-from howfar.ops import rehearsal
+from howfar.ops import library, rehearsal
 from howfar.ops.precision import cast
 
 FORMS = {"product": 0, "difference": 1, "cityblock": 2, "minkowski": 3, "inner": 4}
@@ -38,6 +38,8 @@ _SECONDS = 0.2
 """About the longest call: the time after which Ctrl-C is answered."""
 ALONE = 2e-5
 """Shorter work is done by one thread: to wake others takes as long, and beside other programs far longer."""
+_OPERATIONS = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}
+"""Of a feature, where they are not one."""
 _SPEED = {"avx512": 2e10, "avx2": 1e10, "neon": 4e9, "portable": 3e9}
 """Features and exponentials of float32 that a slow processor of the kind does in a second of one thread."""
 
@@ -255,7 +257,7 @@ def why_not_these(*tensors: Tensor) -> str | None:
     for t in tensors:
         if not t.is_cpu:
             return f"it runs on cpu tensors and these are on {t.device}"
-        if type(t) not in (Tensor, torch.nn.Parameter) or t.layout != torch.strided or t.is_neg():
+        if type(t) not in library.PLAIN_TYPES or t.layout != torch.strided or t.is_neg():
             return f"it takes plain tensors, and this is a {type(t).__name__}"
     return None
 
@@ -301,8 +303,9 @@ def run(
     dtype, batch, (n, d), m = x.dtype, x.shape[:-2], x.shape[-2:], y.shape[-2]
     q = 0 if v is None else v.shape[-1]
     results = parts[-1].result + 1 if parts else 1
-    sums = (results, q) if results > 1 else (q,)
-    columns = {"softmin": (), "nearest": (k,), "gibbs": (q + pull * d,)}.get(kernel, sums)
+    columns: tuple[int, ...] = (results, q) if results > 1 else (q,)
+    if kernel != "kernel_sum":
+        columns = {"softmin": (), "nearest": (k,), "gibbs": (q + pull * d,)}[kernel]
     out = x.new_empty(*batch, n, *columns)
     beside: Tensor | None = None
     averaged = (d if pull else q) + rest
@@ -442,8 +445,7 @@ def flat(tensor: Tensor, axes: int) -> tuple[Tensor, int]:
 def row_seconds(clouds: Clouds, exponentials: int, columns: int) -> float:
     """About how long one row takes on one thread of a slow processor."""
     x = clouds.x
-    each = {"minkowski": 20.0, "difference": 2.0, "cityblock": 2.0}.get(clouds.form, 1.0)
-    work = clouds.y.shape[-2] * (each * x.shape[-1] + 12 * exponentials + columns)
+    work = clouds.y.shape[-2] * (_OPERATIONS.get(clouds.form, 1.0) * x.shape[-1] + 12 * exponentials + columns)
     return work * (x.dtype.itemsize / 4) / speed()
 
 

@@ -30,6 +30,8 @@ def _keys(tensor: Tensor) -> int:
     return keys
 
 
+PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+"""Others may see or change what is done with them."""
 with torch.inference_mode():
     _PLAIN = {_keys(torch.empty(0))}
 _PLAIN.add(_keys(torch.empty(0)))
@@ -44,7 +46,7 @@ def unwatched(tensors: Iterable[Tensor]) -> bool:
         return False
     graph = torch.is_grad_enabled()
     for t in tensors:
-        if _keys(t) not in _PLAIN or (graph and t.requires_grad) or type(t) not in (Tensor, torch.nn.Parameter):
+        if _keys(t) not in _PLAIN or (graph and t.requires_grad) or type(t) not in PLAIN_TYPES:
             return False
     return True
 

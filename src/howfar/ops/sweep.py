@@ -55,7 +55,14 @@ class Turn:
 
 
 def between_points(
-    x: Tensor, y: Tensor, cost: Cost, backend: str, turn: Turn, *, in_order: bool, radius: Callable[[], float] | None = None
+    x: Tensor,
+    y: Tensor,
+    cost: Cost,
+    backend: str,
+    turn: Turn,
+    *,
+    in_order: bool,
+    radius: Callable[[], float] | None = None,
 ) -> tuple[Tensor, Tensor] | None:
     """The new f (..., n) and the soft minimum over it (..., m); None where they have to be computed in turn.
 
