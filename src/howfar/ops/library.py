@@ -45,7 +45,7 @@ def unwatched(tensors: Iterable[Tensor]) -> bool:
     if _checks.transformed() or torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return False
     graph = torch.is_grad_enabled()
-    for t in tensors:
+    for t in tensors:  # noqa: SIM110 -- a generator would take longer than what it asks
         if _keys(t) not in _PLAIN or (graph and t.requires_grad) or type(t) not in PLAIN_TYPES:
             return False
     return True
