@@ -304,8 +304,8 @@ def check_potential(value: Any, name: str, x: Tensor, y: Tensor) -> Tensor:
     return h
 
 
-def check_same_space(x: Tensor, y: Tensor, x_name: str = "x", y_name: str = "y") -> None:
-    """Same feature count, dtype and device, and batch axes that broadcast."""
+def check_same_space(x: Tensor, y: Tensor, x_name: str = "x", y_name: str = "y") -> torch.Size:
+    """The broadcast of the batch axes of points of the same feature count, dtype and device."""
     if x.shape[-1] != y.shape[-1]:
         raise ShapeError(
             complaint(
@@ -316,7 +316,7 @@ def check_same_space(x: Tensor, y: Tensor, x_name: str = "x", y_name: str = "y")
             )
         )
     check_same_kind(x, y, x_name, y_name)
-    check_batch(x.shape[:-2], y.shape[:-2], x_name, y_name)
+    return check_batch(x.shape[:-2], y.shape[:-2], x_name, y_name)
 
 
 def check_same_kind(x: Tensor, y: Tensor, x_name: str, y_name: str) -> None:

@@ -54,14 +54,13 @@ def kernel_sum(
     if offsets is not None:
         return _ragged(x, y, w, kernel, backend, offsets)
     x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
-    _checks.check_same_space(x, y)
+    batch = _checks.check_same_space(x, y)
     summand = kernel if isinstance(kernel, costs.Cost | kernels.Stack) else kernels.resolve(kernel)
     _checks.check_distances(x, y, summand.highest_power)
     given = w = _checks.as_tensor(w, "w")
     _checks.check_same_kind(x, w, "x", "w")
     _checks.check_finite(w, "w", "Give a point that does not count the weight 0.")
     m = y.shape[-2]
-    batch = _checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y")
     columns = w.ndim > len(batch) + 1
     w = w if columns or w.ndim == 0 else w.unsqueeze(-1)
     if w.ndim == 0 or w.shape[-2] != m:

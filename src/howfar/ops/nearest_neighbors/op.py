@@ -52,7 +52,7 @@ def nearest(
     if offsets is not None:
         return _ragged(x, y, h, k, cost, backend, offsets)
     x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
-    _checks.check_same_space(x, y)
+    batch = _checks.check_same_space(x, y)
     cost = costs.resolve(cost)
     _checks.check_distances(x, y, cost.highest_power)
     m = y.shape[-2]
@@ -61,7 +61,6 @@ def nearest(
         raise ShapeError(complaint("k", f"at most {m}, the number of points of y", str(k), "Pass a smaller k."))
     if h is not None:
         h = _checks.check_potential(h, "h", x, y)
-    batch = _checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y")
     if h is not None:
         batch = _checks.check_batch(batch, h.shape[:-1], "x", "h")
     _checks.check_choice(backend, "backend", backends.BACKENDS)

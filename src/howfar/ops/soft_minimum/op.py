@@ -220,11 +220,11 @@ def _checked(
     x: Any, y: Any, h: Any, eps: float | Tensor, cost: CostLike, backend: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, costs.Cost]:
     x, y = _checks.check_points(x, "x", finite=False), _checks.check_points(y, "y", finite=False)
-    _checks.check_same_space(x, y)
+    shared = _checks.check_same_space(x, y)
     ground = costs.resolve(cost)
     _checks.check_distances(x, y, ground.highest_power)
     h = _checks.check_potential(h, "h", x, y)
-    batch = _checks.check_batch(_checks.check_batch(x.shape[:-2], y.shape[:-2], "x", "y"), h.shape[:-1], "x", "h")
+    batch = _checks.check_batch(shared, h.shape[:-1], "x", "h")
     _checks.check_choice(backend, "backend", backends.BACKENDS)
     strength = check_eps(eps, batch, x)
     if batch:
